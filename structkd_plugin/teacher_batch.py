@@ -1,0 +1,52 @@
+"""The one contract between the data side (stores, loader, callback) and the model side (tagger, objectives)."""
+
+from typing import List, NamedTuple, Sequence, Tuple
+
+import torch
+from typing_extensions import Protocol, runtime_checkable
+
+
+class TeacherPotentials(NamedTuple):
+    """
+    One teacher's potentials for every sentence of a batch, in the student's label order.
+
+    Sentences of several languages share a batch, so that the tables are given per sentence. Where a
+    sentence has fewer teachers than the batch has slots, its rows are 0 and so is its weight. A softmax teacher
+    has log-probabilities as emissions and tables of 0. All potentials are log-space float32; −inf forbids.
+    """
+
+    emissions: torch.Tensor  # (B, T, L)
+    transitions: torch.Tensor  # (B, L, L), [from, to]
+    start_transitions: torch.Tensor  # (B, L)
+    end_transitions: torch.Tensor  # (B, L)
+    weight: torch.Tensor  # (B,), share of this teacher in the sentence's average; 0 where it has none to say
+
+
+class TeacherBatch(NamedTuple):
+    """
+    What the teachers say of one batch, and how much it counts.
+
+    A named tuple of tensors and lists, because those are what AllenNLP moves between devices.
+    The weights of a sentence over all `teachers` sum to 1 where it has a teacher and to 0 where it has none.
+    """
+
+    teachers: List[TeacherPotentials]
+    interpolation: torch.Tensor  # (), float32 in [0, 1]: weight of the distillation term
+
+
+class TeacherDescription(NamedTuple):
+    """What is known of a teacher before the first batch: enough to refuse a pairing that cannot work."""
+
+    name: str
+    languages: Tuple[str, ...]
+    labels: Tuple[str, ...]
+    kind: str  # "potentials" (a CRF) or "log_probabilities" (a softmax tagger)
+
+
+@runtime_checkable
+class AcceptsTeachers(Protocol):
+    """A model that can say before the first batch whether it can learn from given teachers."""
+
+    def check_teachers(self, teachers: Sequence[TeacherDescription]) -> None:
+        """Return if the model can learn from every one of `teachers`, else raise one error that says why not."""
+        ...
