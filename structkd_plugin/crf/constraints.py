@@ -1,15 +1,7 @@
 """
 Which label may follow which, in every scheme that writes spans as one label per word.
 
-A label is `O` or a prefix, a hyphen and a type: `B-PER`. The prefixes say where in the span the word lies:
-
-| scheme | first | inside | last | only word |
-|---|---|---|---|---|
-| BIO (IOB2) | B | I | I | B |
-| IOB1 | I, or B right after a span of the same type | I | I | like first |
-| BIOUL | B | I | L | U |
-| BIOES | B | I | E | S |
-| BMES | B | M | E | S |
+A label is `O`, or a prefix, a hyphen and a type: `B-PER`. The prefix says where in its span the word lies.
 """
 
 from typing import Dict, List, NamedTuple, Sequence, Tuple

@@ -74,6 +74,8 @@ class LinearChainCRF:
         # What stands at masked words may be anything, and must not reach a gradient as 0 times infinity.
         compacted = torch.where(self._inside.unsqueeze(2), compacted, compacted.new_zeros(()))
         self._check_honest(compacted, "emissions")
+        # Without tables the words are independent, and no recursion is needed for what concerns them one by one.
+        self._independent = transitions is None and start_transitions is None and end_transitions is None
         self._potentials = Potentials(
             compacted,
             self._table(transitions, "transitions", (labels, labels), compute),
@@ -87,12 +89,12 @@ class LinearChainCRF:
     @cached_property
     def log_partition(self) -> torch.Tensor:
         """log Z, shape (B,), nats: 0 for a sentence without words, −inf where no labelling is allowed."""
-        return _minus_infinity_where_forbidden(reference.log_partition(self._potentials))
+        return _minus_infinity_where_forbidden(self._raw_log_partition)
 
     @cached_property
     def log_marginals(self) -> torch.Tensor:
         """log q_t(y), shape (B, T, L), nats: −inf where y is forbidden, 0 at masked words."""
-        log_q = _minus_infinity_where_forbidden(reference.log_marginals(self._potentials, self._beta))
+        log_q = _minus_infinity_where_forbidden(self._raw_log_marginals)
         return self._scatter(torch.where(self._real_words, log_q, log_q.new_zeros(())))
 
     @cached_property
@@ -254,9 +256,20 @@ class LinearChainCRF:
             raise ValueError(f"temperature must be a finite number above 0, not {temperature}")
         if temperature == 1.0:
             return self
-        return self._with(
-            *(torch.where(x > FORBIDDEN_BELOW, x / temperature, x) for x in self._potentials[:4]),
+        p = self._potentials
+        scaled = (
+            torch.where(x > FORBIDDEN_BELOW, x / temperature, x) for x in (p.emissions, p.transitions, p.start, p.end)
         )
+        tempered = self._with(*scaled)
+        tempered._independent = self._independent
+        return tempered
+
+    def without_transitions(self) -> "LinearChainCRF":
+        """The distribution of the emissions alone: a softmax for each word, over the same words."""
+        p = self._potentials
+        other = self._with(p.emissions, *(torch.zeros_like(table) for table in (p.transitions, p.start, p.end)))
+        other._independent = True
+        return other
 
     def forbid(
         self, transitions: torch.Tensor, start_transitions: torch.Tensor, end_transitions: torch.Tensor
@@ -289,6 +302,21 @@ class LinearChainCRF:
         return self._log_chain[1]
 
     @cached_property
+    def _raw_log_partition(self) -> torch.Tensor:
+        """(B,), below `FORBIDDEN_BELOW` where no labelling is allowed."""
+        if self._independent:
+            per_word = torch.logsumexp(self._potentials.emissions, dim=2)
+            return torch.where(self._inside, per_word, per_word.new_zeros(())).sum(dim=1)
+        return reference.log_partition(self._potentials)
+
+    @cached_property
+    def _raw_log_marginals(self) -> torch.Tensor:
+        """(B, T, L), meaningless beyond the sentence and where no labelling is allowed."""
+        if self._independent:
+            return torch.log_softmax(self._potentials.emissions, dim=2)
+        return reference.log_marginals(self._potentials, self._beta)
+
+    @cached_property
     def _beta(self) -> torch.Tensor:
         return reference.backward_messages(self._potentials)
 
@@ -316,7 +344,7 @@ class LinearChainCRF:
 
     @cached_property
     def _compact_marginals(self) -> torch.Tensor:
-        q = reference.log_marginals(self._potentials, self._beta).exp()
+        q = self._raw_log_marginals.exp()
         return torch.where(self._real_words, q, q.new_zeros(()))
 
     @cached_property
@@ -328,8 +356,7 @@ class LinearChainCRF:
     @cached_property
     def _possible(self) -> torch.Tensor:
         """(B,): the sentence has a word and an allowed labelling."""
-        with torch.no_grad():
-            return (self._potentials.lengths > 0) & (reference.log_partition(self._potentials) > FORBIDDEN_BELOW)
+        return (self._potentials.lengths > 0) & (self._raw_log_partition.detach() > FORBIDDEN_BELOW)
 
     @cached_property
     def _real_words(self) -> torch.Tensor:
@@ -357,6 +384,7 @@ class LinearChainCRF:
         """The distribution over the same words with other potentials, given in the form the recursions take."""
         other = object.__new__(LinearChainCRF)
         other._order, other._inside, other._source_shape = self._order, self._inside, self._source_shape
+        other._independent = False
         transitions, start, end = tables
         other._potentials = Potentials(emissions, transitions, start, end, self._potentials.lengths)
         return other

@@ -1,0 +1,55 @@
+"""What an objective of distillation is."""
+
+from typing import Dict, NamedTuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.registrable import Registrable
+
+from structkd_plugin.crf import LinearChainCRF
+
+
+class ObjectiveValue(NamedTuple):
+    """An objective of every sentence, and what else is worth seeing in the logs."""
+
+    value: torch.Tensor  # (B,), nats per sentence
+    reported: Dict[str, torch.Tensor]  # name -> (B,), nats per sentence, without gradient
+
+
+class Objective(Registrable):
+    """
+    How far a student's distribution is from a teacher's, in nats per sentence.
+
+    Objectives have no parameters. Potentials of both sides are divided by `temperature` before they are normalised, and
+    the value is multiplied by temperature², so that gradients keep their size.
+
+    # Parameters
+
+    temperature : `float`, optional (default = 1)
+        Above 0; above 1 makes both distributions flatter.
+    """
+
+    # Whether a teacher without transitions (a softmax tagger) has too little to say.
+    needs_transitions = False
+
+    def __init__(self, temperature: float = 1.0) -> None:
+        if not 0.0 < temperature < float("inf"):
+            raise ConfigurationError(
+                f"objective.temperature must be a finite number above 0, not {temperature}; "
+                "1 leaves potentials as they are"
+            )
+        self.temperature = temperature
+
+    def __call__(self, teacher: LinearChainCRF, student: LinearChainCRF) -> ObjectiveValue:
+        """The objective for each sentence; both distributions are over the same words and labels."""
+        value, reported = self.evaluate(teacher.temper(self.temperature), student.temper(self.temperature))
+        return ObjectiveValue(value * self.temperature**2, reported)
+
+    def evaluate(self, teacher: LinearChainCRF, student: LinearChainCRF) -> ObjectiveValue:
+        """The objective between distributions that are tempered already; what a subclass defines."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """The name under which the objective appears in logs."""
+        raise NotImplementedError
