@@ -1,0 +1,4 @@
+// The multilingual softmax tagger: the baseline without transitions.
+(import 'baseline.jsonnet') {
+  transitions:: 'none',
+}

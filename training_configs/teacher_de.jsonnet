@@ -1,0 +1,2 @@
+// The German teacher.
+(import 'teacher.libsonnet') { language:: 'de' }

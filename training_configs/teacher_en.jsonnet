@@ -1,0 +1,2 @@
+// The English teacher.
+(import 'teacher.libsonnet') { language:: 'en' }

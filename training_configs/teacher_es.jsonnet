@@ -1,0 +1,2 @@
+// The Spanish teacher.
+(import 'teacher.libsonnet') { language:: 'es' }

@@ -1,0 +1,2 @@
+// The Russian teacher.
+(import 'teacher.libsonnet') { language:: 'ru' }
