@@ -1,0 +1,383 @@
+"""The tagger: embed, encode, emissions, CRF, loss."""
+
+import logging
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import TextFieldTensors, Vocabulary
+from allennlp.models import Model
+from allennlp.modules import FeedForward, Seq2SeqEncoder, TextFieldEmbedder, TimeDistributed
+from allennlp.nn import InitializerApplicator, RegularizerApplicator
+from allennlp.nn.util import get_text_field_mask
+
+from structkd_plugin.crf import LinearChainCRF, LinearChainCRFLayer, chain_constraints
+from structkd_plugin.crf.spans import span_log_probability
+from structkd_plugin.metrics import AccuracyByLanguage, SentenceAverages, SpanF1ByLanguage
+from structkd_plugin.metrics.language_metric import LanguageMetric
+from structkd_plugin.objectives import Objective
+from structkd_plugin.tag_schemes import spans_of
+from structkd_plugin.teacher_batch import TeacherBatch, TeacherDescription
+
+logger = logging.getLogger(__name__)
+
+TRANSITIONS = ("learned", "none")
+CONSTRAINTS = ("decoding", "everywhere")
+
+
+@Model.register("structkd_tagger")
+class StructuredTagger(Model):
+    """
+    A sequence labeller with a linear-chain CRF (or a softmax) on top, which can learn from teachers.
+
+    The loss is formed here and nowhere else. With λ_b the interpolation weight of a batch's sentence b,
+
+        loss = mean_b [ λ_b · objective_b + (1 − λ_b) · nll_b ],
+
+    where λ_b is 0 for a sentence without a teacher and 1 for one without gold tags. A sentence with neither says
+    nothing and is not counted in the mean.
+
+    # Parameters
+
+    vocab : `Vocabulary`
+        With the labels in `label_namespace`.
+    text_field_embedder : `TextFieldEmbedder`
+        Gives (B, T, D) for the words of a sentence.
+    encoder : `Seq2SeqEncoder`, optional
+    feedforward : `FeedForward`, optional
+        Between the encoder and the emissions.
+    transitions : `str`, optional (default = "learned")
+        "learned" for a CRF, "none" for a softmax tagger.
+    label_encoding : `str`, optional
+        BIO, IOB1, BIOUL, BIOES or BMES where labels write spans; left out where every word has a label of its own, as
+        with parts of speech. Decides on the constraints and on the metric.
+    constraints : `str`, optional (default = "decoding")
+        Where the encoding's constraints hold: "decoding" (and the probabilities that are reported), or "everywhere",
+        in training too.
+    objective : `Objective`, optional
+        What is learnt from teachers; used only for batches that come with a teacher.
+    dropout : `float`, optional (default = 0)
+        Of the embedded and of the encoded words.
+    training_metrics : `bool`, optional (default = False)
+        Whether to decode the training batches too, to show the metric on them.
+    label_namespace : `str`, optional (default = "labels")
+    """
+
+    default_predictor = "structkd_tagger"
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        text_field_embedder: TextFieldEmbedder,
+        encoder: Optional[Seq2SeqEncoder] = None,
+        feedforward: Optional[FeedForward] = None,
+        transitions: str = "learned",
+        label_encoding: Optional[str] = None,
+        constraints: str = "decoding",
+        objective: Optional[Objective] = None,
+        dropout: float = 0.0,
+        training_metrics: bool = False,
+        label_namespace: str = "labels",
+        initializer: InitializerApplicator = InitializerApplicator(),  # noqa: B008 (AllenNLP's own convention)
+        regularizer: Optional[RegularizerApplicator] = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(vocab, regularizer=regularizer, **kwargs)  # type: ignore[arg-type]
+        _check_choice("transitions", transitions, TRANSITIONS)
+        _check_choice("constraints", constraints, CONSTRAINTS)
+        index_to_label = vocab.get_index_to_token_vocabulary(label_namespace)
+        if not index_to_label:
+            raise ConfigurationError(
+                f"the vocabulary has no labels in the namespace {label_namespace!r}: train on files with gold tags, "
+                "or list the labels under vocabulary.tokens_to_add"
+            )
+        self.labels: List[str] = [index_to_label[i] for i in range(len(index_to_label))]
+        self.label_encoding = label_encoding
+        self.objective = objective
+        self.training_metrics = training_metrics
+        self.text_field_embedder = text_field_embedder
+        self.encoder = encoder
+        self.feedforward = feedforward
+        self.dropout = torch.nn.Dropout(dropout)
+        size = _output_size(text_field_embedder, encoder, feedforward)
+        self.emission_layer = TimeDistributed(torch.nn.Linear(size, len(self.labels)))
+        allowed = None
+        if label_encoding is not None:
+            try:
+                allowed = chain_constraints(self.labels, label_encoding)
+            except ValueError as error:
+                raise ConfigurationError(f"model.label_encoding does not fit the labels: {error}") from None
+        self.crf = LinearChainCRFLayer(
+            len(self.labels),
+            constraints=allowed,
+            constraints_in=constraints,
+            learn_transitions=transitions == "learned",
+        )
+        self._tag_metric: LanguageMetric = (
+            AccuracyByLanguage() if label_encoding is None else SpanF1ByLanguage(label_encoding)
+        )
+        self._averages = SentenceAverages()
+        self._warned_of_no_teacher = False
+        initializer(self)
+
+    def forward(
+        self,
+        tokens: TextFieldTensors,
+        tags: Optional[torch.Tensor] = None,
+        metadata: Optional[List[Dict[str, Any]]] = None,
+        teacher: Optional[TeacherBatch] = None,
+    ) -> Dict[str, Any]:
+        """
+        Emissions of a batch, its loss where there is something to learn, and its tags when not training.
+
+        # Parameters
+
+        tokens : `TextFieldTensors`
+        tags : `torch.Tensor`, optional
+            Shape (B, T), int64; a sentence is unlabelled if any of its words has a tag below 0.
+        metadata : `List[Dict[str, Any]]`, optional
+            For each sentence its words and its language.
+        teacher : `TeacherBatch`, optional
+
+        # Returns
+
+        `Dict[str, Any]` : `emissions` (B, T, L) float32, `mask` (B, T) bool, `metadata`; `loss` () if there are tags or
+            teachers; `predicted` (B, T) int64 when not training.
+        """
+        # (B, T)
+        mask = get_text_field_mask(tokens)
+        # (B, T, D)
+        encoded = self.dropout(self.text_field_embedder(tokens))
+        if self.encoder is not None:
+            encoded = self.dropout(self.encoder(encoded, mask))
+        if self.feedforward is not None:
+            encoded = self.feedforward(encoded)
+        # (B, T, L); a CRF in half precision has gradient errors of several per cent
+        emissions = self.emission_layer(encoded).float()
+        output: Dict[str, Any] = {"emissions": emissions, "mask": mask, "metadata": metadata}
+        with torch.autocast(emissions.device.type, enabled=False):
+            if tags is not None or teacher is not None:
+                output["loss"] = self._loss(emissions, mask, tags, metadata, teacher)
+            if not self.training or self.training_metrics:
+                # (B, T)
+                output["predicted"] = self.distribution(emissions, mask).argmax
+        if tags is not None and "predicted" in output:
+            self._count(output["predicted"], tags, mask, metadata)
+        return output
+
+    def distribution(self, emissions: torch.Tensor, mask: torch.Tensor) -> LinearChainCRF:
+        """The distribution over taggings that decoding and reported probabilities are of; (B, T, L) and (B, T)."""
+        return self.crf(emissions, mask, decoding=True)
+
+    def check_teachers(self, teachers: Sequence[TeacherDescription]) -> None:
+        """
+        Whether this model can learn from `teachers`; called before the first step.
+
+        # Raises
+
+        `ConfigurationError` : if there is no objective, or a teacher's labels differ, or it is a softmax tagger
+            and the objective needs transitions.
+        """
+        if self.objective is None:
+            raise ConfigurationError(
+                "the trainer has teachers, but the model has no objective: set model.objective, for instance "
+                '{"type": "posterior"}, or remove the callback structkd_teacher'
+            )
+        for teacher in teachers:
+            missing = sorted(set(self.labels) - set(teacher.labels))
+            extra = sorted(set(teacher.labels) - set(self.labels))
+            if missing or extra:
+                raise ConfigurationError(
+                    f"teacher {teacher.name} and the student have different labels: the teacher lacks "
+                    f"{missing or 'none'} and has besides {extra or 'none'}; give both the same labels, "
+                    "listing them under vocabulary.tokens_to_add of both configurations"
+                )
+            if self.objective.needs_transitions and teacher.kind != "potentials":
+                raise ConfigurationError(
+                    f"the objective {self.objective.name} needs a teacher with transitions, and teacher {teacher.name} "
+                    f"is a softmax tagger ({teacher.kind}): use a CRF teacher, or one of the objectives "
+                    "posterior, emission and cross_entropy"
+                )
+
+    def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
+        """
+        What `forward` gave as words, tags and probabilities, one list entry for each sentence.
+
+        # Returns
+
+        `Dict[str, Any]` : `words`, `language`, `tags` and `tag_probabilities` (marginal probability of each tag)
+            of each sentence; with a label encoding also `entities`, each with label, start, end (words, the end
+            exclusive) and the probability that exactly this span is one.
+        """
+        emissions, mask = output_dict["emissions"], output_dict["mask"]
+        distribution = self.distribution(emissions, mask)
+        marginals = distribution.marginals.cpu()
+        predicted = output_dict["predicted"].cpu()
+        mask = mask.cpu()
+        conditionals = None
+        if self.label_encoding is not None:
+            conditionals = distribution.log_conditionals.exp().cpu()
+        result: Dict[str, Any] = {"words": [], "language": [], "tags": [], "tag_probabilities": []}
+        if self.label_encoding is not None:
+            result["entities"] = []
+        for b in range(emissions.shape[0]):
+            metadata = (output_dict["metadata"] or [{}] * emissions.shape[0])[b]
+            # (words,), (words, L)
+            labels, rows = predicted[b][mask[b]], marginals[b][mask[b]]
+            tags = [self.labels[i] for i in labels.tolist()]
+            result["words"].append(metadata.get("words"))
+            result["language"].append(metadata.get("language"))
+            result["tags"].append(tags)
+            result["tag_probabilities"].append(rows.gather(1, labels.unsqueeze(1)).squeeze(1).tolist())
+            if conditionals is not None:
+                result["entities"].append(self._entities(tags, rows, conditionals[b]))
+        return result
+
+    def get_metrics(self, reset: bool = False) -> Dict[str, float]:
+        """The tagging metric by language, and the averages of the parts of the loss in nats per sentence."""
+        metrics: Dict[str, float] = {}
+        if not self.training or self.training_metrics:
+            metrics.update(self._tag_metric.get_metric(reset))
+        metrics.update(self._averages.get_metric(reset))
+        return metrics
+
+    # ------------------------------------------------------------------------------------------------ private
+
+    def _loss(
+        self,
+        emissions: torch.Tensor,
+        mask: torch.Tensor,
+        tags: Optional[torch.Tensor],
+        metadata: Optional[List[Dict[str, Any]]],
+        teacher: Optional[TeacherBatch],
+    ) -> torch.Tensor:
+        student = self.crf(emissions, mask)
+        # (B,)
+        zero = emissions.new_zeros(emissions.shape[0])
+        labelled = torch.zeros_like(zero, dtype=torch.bool)
+        nll = zero
+        if tags is not None:
+            labelled = ((tags >= 0) | ~mask).all(dim=1)
+            # Unlabelled sentences stand in as label 0 and are left out below.
+            nll = -student.log_prob(tags.clamp(min=0))
+            self._refuse_illegal_gold(nll, labelled, metadata)
+            nll = torch.where(labelled, nll, zero)
+            self._averages("nll", nll, labelled.float())
+        taught, objective, interpolation = torch.zeros_like(labelled), zero, zero
+        if teacher is not None:
+            taught, objective = self._objective_of(teacher, student, mask)
+            interpolation = teacher.interpolation.to(zero.dtype).expand_as(zero)
+        elif self.objective is not None and self.training and not self._warned_of_no_teacher:
+            self._warned_of_no_teacher = True
+            logger.warning(
+                "the model has an objective, but a training batch came without teachers: if you mean to distill, "
+                "add the callback structkd_teacher to trainer.callbacks"
+            )
+        weight = torch.where(taught, torch.where(labelled, interpolation, torch.ones_like(zero)), zero)
+        counted = labelled | taught
+        per_sentence = weight * objective + (1.0 - weight) * nll
+        return torch.where(counted, per_sentence, zero).sum() / counted.sum().clamp(min=1)
+
+    def _objective_of(
+        self, teacher: TeacherBatch, student: LinearChainCRF, mask: torch.Tensor
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Whether each sentence has a teacher (B,), and its objective averaged over its teachers (B,)."""
+        if self.objective is None:
+            raise ConfigurationError("a batch came with a teacher, but the model has no objective: set model.objective")
+        total = torch.zeros(mask.shape[0], device=mask.device)
+        share = torch.zeros_like(total)
+        for potentials in teacher.teachers:
+            distribution = self.crf.constrain(
+                LinearChainCRF(
+                    potentials.emissions,
+                    potentials.transitions,
+                    potentials.start_transitions,
+                    potentials.end_transitions,
+                    mask,
+                )
+            )
+            value, reported = self.objective(distribution, student)
+            present = potentials.weight > 0
+            total = total + torch.where(present, potentials.weight * value, torch.zeros_like(total))
+            share = share + potentials.weight
+            for name, values in reported.items():
+                self._averages(f"objective/{name}", values, potentials.weight)
+        taught = share > 0
+        self._averages("objective", total, taught.float())
+        return taught, total
+
+    def _refuse_illegal_gold(
+        self, nll: torch.Tensor, labelled: torch.Tensor, metadata: Optional[List[Dict[str, Any]]]
+    ) -> None:
+        """Gold tags that the constraints forbid have probability 0, and no training can change that."""
+        if not (self.crf.constrained and self.crf.constraints_in == "everywhere"):
+            return
+        illegal = labelled & (nll == float("inf"))
+        if bool(illegal.any()):
+            b = int(illegal.nonzero()[0])
+            source = metadata[b] if metadata is not None else {}
+            raise ConfigurationError(
+                f"{source.get('file', 'a sentence')}:{source.get('line', '?')}: the gold tags of "
+                f"{' '.join(source.get('words', []))!r} are not well-formed {self.label_encoding}, which "
+                "`constraints: everywhere` gives probability 0; have the reader repair them (ill_formed: repair), "
+                "or set constraints: decoding"
+            )
+
+    def _count(
+        self,
+        predicted: torch.Tensor,
+        tags: torch.Tensor,
+        mask: torch.Tensor,
+        metadata: Optional[List[Dict[str, Any]]],
+    ) -> None:
+        """Count the labelled sentences of a batch in the metric."""
+        guessed, gold, languages = [], [], []
+        lengths = mask.sum(dim=1).tolist()
+        for b, (guess, truth, kept) in enumerate(zip(predicted.tolist(), tags.tolist(), mask.tolist(), strict=True)):
+            truth = [tag for tag, keep in zip(truth, kept, strict=True) if keep]
+            if lengths[b] == 0 or min(truth) < 0:
+                continue
+            gold.append([self.labels[i] for i in truth])
+            guessed.append([self.labels[i] for i, keep in zip(guess, kept, strict=True) if keep])
+            languages.append(metadata[b].get("language") or "und" if metadata is not None else "und")
+        if gold:
+            self._tag_metric(guessed, gold, languages)
+
+    def _entities(self, tags: List[str], marginals: torch.Tensor, conditionals: torch.Tensor) -> List[Dict[str, Any]]:
+        """The spans of one sentence with the probability of each; (T, L) and (T−1, L, L)."""
+        assert self.label_encoding is not None
+        found = []
+        for span in spans_of(tags, self.label_encoding):
+            log_probability = span_log_probability(
+                marginals, conditionals, self.labels, self.label_encoding, span.label, span.start, span.end
+            )
+            probability = min(1.0, float(torch.tensor(log_probability).exp()))
+            found.append({"label": span.label, "start": span.start, "end": span.end, "probability": probability})
+        return found
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigurationError(f"model.{name} must be one of {', '.join(choices)}, not {value!r}")
+
+
+def _output_size(
+    embedder: TextFieldEmbedder, encoder: Optional[Seq2SeqEncoder], feedforward: Optional[FeedForward]
+) -> int:
+    """Size of what the emissions are made from, after checking that the parts fit each other."""
+    size = embedder.get_output_dim()
+    if encoder is not None:
+        if encoder.get_input_dim() != size:
+            raise ConfigurationError(
+                f"model.encoder takes vectors of {encoder.get_input_dim()} numbers, but the embedder gives {size}: "
+                f"set the encoder's input_size to {size}"
+            )
+        size = encoder.get_output_dim()
+    if feedforward is not None:
+        if feedforward.get_input_dim() != size:
+            raise ConfigurationError(
+                f"model.feedforward takes vectors of {feedforward.get_input_dim()} numbers, but gets {size}: "
+                f"set its input_dim to {size}"
+            )
+        size = feedforward.get_output_dim()
+    return size
