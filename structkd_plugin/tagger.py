@@ -9,6 +9,7 @@ from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models import Model
 from allennlp.modules import FeedForward, Seq2SeqEncoder, TextFieldEmbedder, TimeDistributed
 from allennlp.nn import InitializerApplicator, RegularizerApplicator
+from allennlp.nn.parallel import DdpAccelerator
 from allennlp.nn.util import get_text_field_mask
 
 from structkd_plugin.crf import LinearChainCRF, LinearChainCRFLayer, chain_constraints
@@ -80,9 +81,15 @@ class StructuredTagger(Model):
         label_namespace: str = "labels",
         initializer: InitializerApplicator = InitializerApplicator(),  # noqa: B008 (AllenNLP's own convention)
         regularizer: Optional[RegularizerApplicator] = None,
-        **kwargs: Any,
+        serialization_dir: Optional[str] = None,
+        ddp_accelerator: Optional[DdpAccelerator] = None,
     ) -> None:
-        super().__init__(vocab, regularizer=regularizer, **kwargs)  # type: ignore[arg-type]
+        super().__init__(
+            vocab,
+            regularizer=regularizer,  # type: ignore[arg-type]
+            serialization_dir=serialization_dir,
+            ddp_accelerator=ddp_accelerator,
+        )
         _check_choice("transitions", transitions, TRANSITIONS)
         _check_choice("constraints", constraints, CONSTRAINTS)
         index_to_label = vocab.get_index_to_token_vocabulary(label_namespace)
