@@ -30,7 +30,7 @@ class Span(NamedTuple):
 class Violation(NamedTuple):
     """The first word (index into the sentence) whose tag the scheme does not allow there, and why."""
 
-    index: int
+    word: int
     reason: str
 
 
@@ -91,6 +91,12 @@ def split_tag(tag: str, scheme: str) -> Tuple[str, str]:
     return prefix, label
 
 
+def is_scheme_tag(tag: str) -> bool:
+    """Whether any scheme has this tag."""
+    prefix, _, label = tag.partition("-")
+    return tag == OUTSIDE or (bool(label) and any(prefix in prefixes for prefixes in _PREFIXES.values()))
+
+
 def first_violation(tags: Sequence[str], scheme: str) -> Optional[Violation]:
     """
     The first place where `tags` do not follow `scheme`, or `None` if they are well-formed.
@@ -100,7 +106,7 @@ def first_violation(tags: Sequence[str], scheme: str) -> Optional[Violation]:
     `ValueError` : if a tag is none of the scheme's at all.
     """
     mended = repair(tags, scheme)
-    for index, (tag, better) in enumerate(zip(tags, mended)):
+    for index, (tag, better) in enumerate(zip(tags, mended, strict=True)):
         if tag == better:
             continue
         before = repr(tags[index - 1]) if index else "the sentence's beginning"
@@ -130,7 +136,7 @@ def spans_of(tags: Sequence[str], scheme: str) -> List[Span]:
     """
     violation = first_violation(tags, scheme)
     if violation is not None:
-        raise ValueError(f"word {violation.index}: {violation.reason}")
+        raise ValueError(f"word {violation.word}: {violation.reason}")
     return _lenient_spans(tags, scheme)
 
 
@@ -199,7 +205,7 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
 
     `ValueError` : if no scheme has all the prefixes.
     """
-    # prefix -> a tag that has it, to name in the error
+    # prefix ("" where a tag is no prefix and label) -> a tag that has it, to name in the error
     seen: Dict[str, str] = {}
     begins_with_b = begins_with_i = False
     for tags in sentences:
@@ -207,7 +213,7 @@ def detect_scheme(sentences: Iterable[Sequence[str]]) -> str:
         for tag in tags:
             prefix, _, label = tag.partition("-")
             if tag != OUTSIDE:
-                seen.setdefault(prefix if label else tag, tag)
+                seen.setdefault(prefix if label else "", tag)
                 begins_with_b |= prefix == "B" and label != inside
                 begins_with_i |= prefix == "I" and label != inside
             inside = label

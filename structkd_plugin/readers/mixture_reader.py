@@ -1,0 +1,70 @@
+"""Files of several formats in one run: labelled and unlabelled, say."""
+
+from typing import Any, Dict, Iterator, Mapping, Optional, Union
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data.dataset_readers.dataset_reader import DatasetReader
+from allennlp.data.token_indexers.token_indexer import TokenIndexer
+
+from structkd_plugin.readers.sentence import Sentence
+from structkd_plugin.readers.sharded_reader import ShardedReader
+
+
+@DatasetReader.register("structkd_mixture")
+class MixtureReader(ShardedReader):
+    """
+    Several readers as one. Its data path is a mapping of the readers' names to their paths; readers that the mapping
+    leaves out read nothing, and a path that is no mapping goes to the first reader.
+
+    The parts yield sentences; instances are made, and shared among processes, here and only here. So
+    `token_indexers` and `shard` are given to the mixture and not to its parts.
+
+    Registered as a `DatasetReader` with name "structkd_mixture".
+
+    # Parameters
+
+    readers : `Dict[str, DatasetReader]`
+        The parts by name. The first one's language is that of text given to a predictor.
+    token_indexers : `Optional[Dict[str, TokenIndexer]]`, optional (default=`{"tokens": SingleIdTokenIndexer()}`)
+        For the sentences of all parts.
+    shard, max_instances :
+        See `ShardedReader`.
+    """
+
+    def __init__(
+        self,
+        # `DatasetReader`, the class that readers are registered with, is what FromParams can build.
+        readers: Dict[str, DatasetReader],
+        token_indexers: Optional[Dict[str, TokenIndexer]] = None,
+        shard: bool = True,
+        max_instances: Optional[int] = None,
+    ) -> None:
+        if not readers:
+            raise ConfigurationError("the mixture has no readers; name at least one")
+        parts: Dict[str, ShardedReader] = {}
+        for name, reader in readers.items():
+            if not isinstance(reader, ShardedReader):
+                raise ConfigurationError(
+                    f"reader {name!r} of the mixture is a {type(reader).__name__}, which yields no sentences; "
+                    "a mixture is made of readers whose type begins with structkd_"
+                )
+            if reader.makes_its_own_instances:
+                raise ConfigurationError(
+                    f"reader {name!r} of the mixture has token_indexers or shard of its own, which would have no "
+                    "effect; give them to the mixture"
+                )
+            parts[name] = reader
+        super().__init__(token_indexers, next(iter(parts.values())).language, shard, max_instances)
+        self._readers = parts
+
+    def all_sentences(self, paths: Union[str, Mapping[str, Any]]) -> Iterator[Sentence]:
+        """The sentences of every part, one part after another in the order of `paths`."""
+        if not isinstance(paths, Mapping):
+            paths = {next(iter(self._readers)): paths}
+        for name in paths:
+            if name not in self._readers:
+                raise ConfigurationError(
+                    f"the data path names a reader {name!r}, but the mixture has {', '.join(map(repr, self._readers))}"
+                )
+        for name in paths:
+            yield from self._readers[name].sentences(paths[name])
