@@ -1,0 +1,24 @@
+"""
+Structure-level knowledge distillation of sequence labellers, as an AllenNLP plugin.
+
+Importing it registers its components. Where AllenNLP is not installed it registers nothing, so that
+`structkd_plugin.crf` is of use with torch alone.
+"""
+
+from importlib.util import find_spec
+
+if find_spec("allennlp") is not None:
+    from structkd_plugin import allennlp_compat
+
+    allennlp_compat.apply()
+
+    from structkd_plugin import (  # noqa: F401
+        objectives,
+        predictors,
+        random_state,
+        readers,
+        schedules,
+        tagger,
+    )
+    from structkd_plugin.commands import cache_teacher  # noqa: F401
+    from structkd_plugin.teacher import callback  # noqa: F401

@@ -12,6 +12,7 @@ from allennlp.nn import InitializerApplicator, RegularizerApplicator
 from allennlp.nn.parallel import DdpAccelerator
 from allennlp.nn.util import get_text_field_mask
 
+from structkd_plugin.checked_options import CheckedOptions
 from structkd_plugin.crf import LinearChainCRF, LinearChainCRFLayer, chain_constraints
 from structkd_plugin.crf.spans import span_log_probability
 from structkd_plugin.metrics import AccuracyByLanguage, SentenceAverages, SpanF1ByLanguage
@@ -27,7 +28,7 @@ CONSTRAINTS = ("decoding", "everywhere")
 
 
 @Model.register("structkd_tagger")
-class StructuredTagger(Model):
+class StructuredTagger(CheckedOptions, Model):
     """
     A sequence labeller with a linear-chain CRF (or a softmax) on top, which can learn from teachers.
 

@@ -44,7 +44,8 @@
     },
   },
   // Every process of a distributed training validates on everything: of unequal shares, AllenNLP would leave the rest out.
-  validation_dataset_reader: self.dataset_reader { shard: false },
+  // Sampling is for training: evaluation is on every sentence.
+  validation_dataset_reader: self.dataset_reader { shard: false, sampling:: null },
   train_data_path: by_language('train'),
   validation_data_path: by_language('dev'),
   test_data_path: by_language('test'),

@@ -1,8 +1,8 @@
 """
 The whole way on small corpora: teachers, their stores, a student without and with distillation, a table, new text.
 
-Run by `make demo` from the repository; every step is a command that a user could type, and is printed as such. Steps
-that are done are not done again, so that an interrupted demo goes on where it stopped.
+Run by `make demo`. Every step is a command that a user could type, and is printed as such. Steps that are done are not
+done again, so that an interrupted demo goes on where it stopped.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import weakref
 from collections import Counter
 from datetime import timedelta
 from typing import Counter as CounterType
@@ -18,8 +19,9 @@ Counts = CounterType[Tuple[str, ...]]
 # How long to wait for a process that is late; they meet right after a barrier of the trainer's.
 _PATIENCE = timedelta(minutes=5)
 
-# The group of all processes that counts are sent in, and the default group it was made for.
-_group: Optional[Tuple["dist.ProcessGroup", "dist.ProcessGroup"]] = None
+# The group of all processes that counts are sent in, where training's own is not fit for it. torch keeps groups alive
+# until they are destroyed; one that anything else keeps longer can abort the process when it exits.
+_group: Optional["weakref.ReferenceType[dist.ProcessGroup]"] = None
 
 
 def summed_over_processes(counts: Counts) -> Counts:
@@ -45,8 +47,8 @@ def summed_over_processes(counts: Counts) -> Counts:
         payloads = _gather(json.dumps(list(counts.items())).encode())
     except RuntimeError as error:
         logger.warning(
-            "the metrics are those of process %d alone, on its share of the data: the %d processes of this run no "
-            "longer answer (%s); for numbers on all the data run `allennlp evaluate` on the archive",
+            "the metrics are of the sentences that process %d read, since the others of this run's %d processes no "
+            "longer answer (%s); where they share the data, run `allennlp evaluate` on the archive for all of it",
             dist.get_rank(),
             dist.get_world_size(),
             error,
@@ -75,13 +77,14 @@ def _gather(payload: bytes) -> List[bytes]:
     return [bytes(other[: int(size)].tolist()) for other, size in zip(received, lengths, strict=True)]
 
 
-def _cpu_group() -> "dist.ProcessGroup":
+def _cpu_group() -> Optional["dist.ProcessGroup"]:
+    """The group to send counts in, `None` for the default one."""
     # gloo also where training uses NCCL: it fails when another process is gone, where NCCL hangs and then aborts.
     global _group
-    default = dist.group.WORLD
-    assert default is not None
     if dist.get_backend() == "gloo":
-        return default
-    if _group is None or _group[0] is not default:
-        _group = (default, dist.new_group(backend="gloo", timeout=_PATIENCE))
-    return _group[1]
+        return None
+    group = None if _group is None else _group()
+    if group is None:
+        group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        _group = weakref.ref(group)
+    return group

@@ -6,6 +6,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.registrable import Registrable
 
+from structkd_plugin.checked_options import CheckedOptions
 from structkd_plugin.crf import LinearChainCRF
 
 
@@ -16,7 +17,7 @@ class ObjectiveValue(NamedTuple):
     reported: Dict[str, torch.Tensor]  # name -> (B,), nats per sentence, without gradient
 
 
-class Objective(Registrable):
+class Objective(CheckedOptions, Registrable):
     """
     How far a student's distribution is from a teacher's, in nats per sentence.
 
