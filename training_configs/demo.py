@@ -25,6 +25,12 @@ SENTENCES = (
     {"language": "en", "text": "The old teacher watches the light in the garden."},
     {"language": "es", "text": "La niña come pan sobre la mesa de la cocina."},
 )
+_STUDENT = """// Posterior distillation with a constant weight; the corpora are too small to leave the teachers again.
+(import '{origin}') {{
+  stores:: '{stores}',
+  schedule:: {{ type: 'constant', value: 0.7 }},
+}}
+"""
 _LINES_OF_A_FAILURE = 15
 
 
@@ -134,16 +140,17 @@ def _demo(output: Path, at_once: int, console: Console) -> None:
     console.rule("What the teachers say of the training sentences, computed once")
     runner.run([_capture(code, output) for code in LANGUAGES], at_once)
     console.rule("The same student with the teachers")
-    config = output / "cross_entropy.jsonnet"
-    origin = os.path.relpath("training_configs/cross_entropy.jsonnet", output)
-    config.write_text(f"(import '{origin}') {{ stores:: '{output / 'stores'}' }}\n")
-    runner.run([_train(str(config), output / "cross_entropy")], at_once)
+    config = output / "student.jsonnet"
+    origin = os.path.relpath("training_configs/posterior.jsonnet", output)
+    stores = os.path.relpath(output / "stores")
+    config.write_text(_STUDENT.format(origin=origin, stores=stores))
+    runner.run([_train(str(config), output / "student")], at_once)
     console.rule("Accuracy on the test sentences, %")
     console.print(_table(output))
     console.rule("New sentences, tagged by the distilled student")
     sentences, tagged = output / "sentences.jsonl", output / "tagged.jsonl"
     sentences.write_text("".join(json.dumps(sentence, ensure_ascii=False) + "\n" for sentence in SENTENCES))
-    archive = output / "cross_entropy" / "model.tar.gz"
+    archive = output / "student" / "model.tar.gz"
     predict = _allennlp("predict", str(archive), str(sentences), "--output-file", str(tagged), "--silent")
     runner.run([Step("predict", predict, tagged)], at_once)
     for line in tagged.read_text().splitlines():
@@ -172,7 +179,7 @@ def _capture(language: str, output: Path) -> Step:
 
 def _table(output: Path) -> Table:
     teachers = {code: _accuracies(output / f"teacher_{code}")[code] for code in LANGUAGES}
-    baseline, distilled = _accuracies(output / "baseline"), _accuracies(output / "cross_entropy")
+    baseline, distilled = _accuracies(output / "baseline"), _accuracies(output / "student")
     table = Table()
     table.add_column("")
     for column in (*LANGUAGES, "average"):

@@ -1,11 +1,11 @@
 """The linear-chain CRF as a distribution over the labellings of a sentence."""
 
-from functools import cached_property
-from typing import Optional, Tuple
+from functools import cached_property, partial
+from typing import Callable, Optional, Tuple
 
 import torch
 
-from structkd_plugin.crf import reference
+from structkd_plugin.crf import reference, scaled
 from structkd_plugin.crf.reference import FORBIDDEN, FORBIDDEN_BELOW, Potentials
 
 
@@ -208,10 +208,7 @@ class LinearChainCRF:
         `ValueError` : if the two distributions are not over the same words and labels.
         """
         self._check_same_space(student)
-        first, rest = self._chain
-        student_first, student_rest = student._log_chain
-        total = self._expected(first, -student_first) + self._expected_edges(rest, -student_rest)
-        return self._infinite_where_impossible(total, student)
+        return self._divergence(student, subtract_entropy=False)
 
     def kl(self, student: "LinearChainCRF") -> torch.Tensor:
         """
@@ -224,12 +221,7 @@ class LinearChainCRF:
         `ValueError` : if the two distributions are not over the same words and labels.
         """
         self._check_same_space(student)
-        first, rest = self._chain
-        log_first, log_rest = self._log_chain
-        student_first, student_rest = student._log_chain
-        total = self._expected(first, log_first - student_first)
-        total = total + self._expected_edges(rest, log_rest - student_rest)
-        return self._infinite_where_impossible(total, student)
+        return self._divergence(student, subtract_entropy=True)
 
     def sample(self, n: int, generator: Optional[torch.Generator] = None) -> torch.Tensor:
         """
@@ -257,12 +249,22 @@ class LinearChainCRF:
         if temperature == 1.0:
             return self
         p = self._potentials
-        scaled = (
-            torch.where(x > FORBIDDEN_BELOW, x / temperature, x) for x in (p.emissions, p.transitions, p.start, p.end)
+        tempered = self._with(
+            *(
+                _each(lambda x: torch.where(x > FORBIDDEN_BELOW, x / temperature, x), potentials)
+                for potentials in (p.emissions, p.transitions, p.start, p.end)
+            )
         )
-        tempered = self._with(*scaled)
         tempered._independent = self._independent
         return tempered
+
+    def plain(self) -> "LinearChainCRF":
+        """The same distribution by the plain recursions: slower, and differentiable any number of times."""
+        p = self._potentials
+        other = self._with(p.emissions, p.transitions, p.start, p.end)
+        other._independent = self._independent
+        other.__dict__["_messages"] = None
+        return other
 
     def without_transitions(self) -> "LinearChainCRF":
         """The distribution of the emissions alone: a softmax for each word, over the same words."""
@@ -285,7 +287,7 @@ class LinearChainCRF:
         p = self._potentials
         barriers = (transitions, start_transitions, end_transitions)
         tables = (
-            torch.where(barrier < 0, torch.full_like(table, FORBIDDEN), table)
+            _each(partial(_forbid, barrier), table)
             for barrier, table in zip(barriers, (p.transitions, p.start, p.end), strict=True)
         )
         return self._with(p.emissions, *tables)
@@ -307,6 +309,8 @@ class LinearChainCRF:
         if self._independent:
             per_word = torch.logsumexp(self._potentials.emissions, dim=2)
             return torch.where(self._inside, per_word, per_word.new_zeros(())).sum(dim=1)
+        if self._messages is not None:
+            return scaled.log_partition(self._potentials, self._messages)
         return reference.log_partition(self._potentials)
 
     @cached_property
@@ -314,7 +318,14 @@ class LinearChainCRF:
         """(B, T, L), meaningless beyond the sentence and where no labelling is allowed."""
         if self._independent:
             return torch.log_softmax(self._potentials.emissions, dim=2)
+        if self._messages is not None and scaled.nothing_unlikely(self._messages):
+            return scaled.log_marginals(self._potentials, self._messages)
         return reference.log_marginals(self._potentials, self._beta)
+
+    @cached_property
+    def _messages(self) -> Optional[scaled.Messages]:
+        """What the fast path works with, or none where only the reference is exact."""
+        return scaled.messages(self._potentials)
 
     @cached_property
     def _beta(self) -> torch.Tensor:
@@ -344,7 +355,10 @@ class LinearChainCRF:
 
     @cached_property
     def _compact_marginals(self) -> torch.Tensor:
-        q = self._raw_log_marginals.exp()
+        if self._is_fixed and not self._independent and self._messages is not None:
+            q = scaled.marginals(self._messages).transpose(0, 1)
+        else:
+            q = self._raw_log_marginals.exp()
         return torch.where(self._real_words, q, q.new_zeros(()))
 
     @cached_property
@@ -362,6 +376,30 @@ class LinearChainCRF:
     def _real_words(self) -> torch.Tensor:
         """(B, T, 1)"""
         return (self._inside & self._possible.unsqueeze(1)).unsqueeze(2)
+
+    def _divergence(self, student: "LinearChainCRF", subtract_entropy: bool) -> torch.Tensor:
+        """KL(p ‖ p_student), or the cross-entropy, (B,)."""
+        analytic = self._is_fixed and self._messages is not None and student._messages is not None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not analytic):
+            first, rest = self._chain
+            log_first, log_rest = self._log_chain
+            student_first, student_rest = student._log_chain
+            if not subtract_entropy:
+                log_first, log_rest = torch.zeros_like(log_first), torch.zeros_like(log_rest)
+            value = self._expected(first, log_first - student_first)
+            value = value + self._expected_edges(rest, log_rest - student_rest)
+            value = self._infinite_where_impossible(value, student)
+        if not analytic or student._is_fixed:
+            return value
+        assert self._messages is not None
+        assert student._messages is not None
+        expected = scaled.expected_counts(self._messages, self._potentials.lengths)
+        return scaled.divergence(student._potentials, student._messages, value, expected)
+
+    @property
+    def _is_fixed(self) -> bool:
+        """Whether no gradient is asked for."""
+        return not (torch.is_grad_enabled() and any(x.requires_grad for x in self._potentials))
 
     @staticmethod
     def _expected(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -462,6 +500,17 @@ def _plain(values: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:
         raise ValueError(f"{name} must be floating-point numbers, not {values.dtype}")
     values = values.to(dtype)
     return torch.where(values < FORBIDDEN_BELOW, torch.full_like(values, FORBIDDEN), values)
+
+
+def _forbid(barrier: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    return torch.where(barrier < 0, torch.full_like(table, FORBIDDEN), table)
+
+
+def _each(change: Callable[[torch.Tensor], torch.Tensor], potentials: torch.Tensor) -> torch.Tensor:
+    """`change` of potentials, made once where all sentences share them."""
+    if potentials.shape[0] > 1 and potentials.stride(0) == 0:
+        return change(potentials[:1]).expand_as(potentials)
+    return change(potentials)
 
 
 def _minus_infinity_where_forbidden(values: torch.Tensor) -> torch.Tensor:

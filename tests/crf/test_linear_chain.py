@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structkd_plugin.crf import LinearChainCRF
+from structkd_plugin.crf import LinearChainCRF, chain_constraints
 from tests.crf.enumeration import enumerate_batch, random_potentials
 
 INF = float("inf")
@@ -32,19 +32,24 @@ def chains(draw):
     return potentials, mask
 
 
-def make(potentials, mask=None):
-    return LinearChainCRF(**potentials, mask=mask)
+IMPLEMENTATIONS = ("scaled", "reference")
+
+
+def make(potentials, mask=None, implementation="scaled"):
+    crf = LinearChainCRF(**potentials, mask=mask)
+    return crf.plain() if implementation == "reference" else crf
 
 
 def words_of(mask, b, words):
     return torch.arange(words) if mask is None else mask[b].nonzero().squeeze(1)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @settings(max_examples=60, deadline=None)
 @given(chains())
-def test_values_are_those_of_enumeration(chain):
+def test_values_are_those_of_enumeration(implementation, chain):
     potentials, mask = chain
-    crf, oracle = make(potentials, mask), enumerate_batch(potentials, mask)
+    crf, oracle = make(potentials, mask, implementation), enumerate_batch(potentials, mask)
     _, words, _ = potentials["emissions"].shape
     for b, truth in enumerate(oracle):
         kept = words_of(mask, b, words)
@@ -91,9 +96,10 @@ def test_equal_scores_go_to_the_lowest_labels():
     assert scores[0].tolist() == [0.0] * 4
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @settings(max_examples=40, deadline=None)
 @given(chains(), st.integers(0, 10**6))
-def test_gradients_are_those_of_enumeration(chain, seed):
+def test_gradients_are_those_of_enumeration(implementation, chain, seed):
     """Of everything that is differentiable, with random weights so that no symmetry hides an error."""
     potentials, mask = chain
     leaves = {name: value.clone().requires_grad_() for name, value in potentials.items()}
@@ -101,7 +107,7 @@ def test_gradients_are_those_of_enumeration(chain, seed):
     batch, words, labels = potentials["emissions"].shape
     weights = torch.randn(batch, words, labels, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     tags = torch.randint(labels, (batch, words), generator=torch.Generator().manual_seed(seed))
-    crf = make(leaves, mask)
+    crf = make(leaves, mask, implementation)
     log_prob = crf.log_prob(tags)
     total = (crf.marginals * weights).sum() + crf.entropy.sum() + log_prob[log_prob > -INF].sum()
     total.backward()
@@ -129,35 +135,54 @@ def test_gradients_are_those_of_enumeration(chain, seed):
         assert ours[forbidden].abs().sum() == 0
 
 
-@settings(max_examples=40, deadline=None)
-@given(chains(), st.integers(0, 10**6), st.booleans())
-def test_cross_entropy_and_kl_are_those_of_enumeration(chain, seed, forbids):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@settings(max_examples=60, deadline=None)
+@given(chains(), st.integers(0, 10**6), st.booleans(), st.booleans())
+def test_cross_entropy_and_kl_are_those_of_enumeration(implementation, chain, seed, forbids, per_sentence):
+    """Values, and gradients in the student's potentials, with a weight for each sentence."""
     potentials, mask = chain
     batch, words, labels = potentials["emissions"].shape
-    other = random_potentials(seed, batch, words, labels)
+    other = random_potentials(seed, batch, words, labels, per_sentence=per_sentence)
     if forbids:
-        other["transitions"][0, -1] = -INF
-    teacher, student = make(potentials, mask), make(other, mask)
-    ours, divergence = teacher.cross_entropy(student), teacher.kl(student)
-    for b, (p, q) in enumerate(zip(enumerate_batch(potentials, mask), enumerate_batch(other, mask), strict=True)):
+        other["transitions"][..., 0, -1] = -INF
+    leaves = {name: value.clone().requires_grad_() for name, value in other.items()}
+    same = {name: value.clone().requires_grad_() for name, value in other.items()}
+    teacher, student = make(potentials, mask, implementation), make(leaves, mask, implementation)
+    scale = torch.randn(batch, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    crossed, divergence = teacher.cross_entropy(student), teacher.kl(student)
+    total, expected = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for b, (p, q) in enumerate(zip(enumerate_batch(potentials, mask), enumerate_batch(same, mask), strict=True)):
         weights = p.probabilities
-        log_q = torch.where(q.scores > -INF, q.scores - q.log_partition, q.scores)
-        if bool(((weights > 0) & (log_q == -INF)).any()):
-            assert ours[b] == INF
+        allowed = q.scores > -INF
+        if bool(((weights > 0) & ~allowed).any()):
+            assert crossed[b] == INF
             assert divergence[b] == INF
             continue
-        terms = torch.where(weights > 0, -weights * log_q, torch.zeros_like(weights))
-        torch.testing.assert_close(ours[b], terms.sum(), atol=1e-9, rtol=1e-7)
-        torch.testing.assert_close(divergence[b], terms.sum() - teacher.entropy[b], atol=1e-7, rtol=1e-6)
+        log_q = q.scores[allowed] - torch.logsumexp(q.scores[allowed], 0)
+        value = -(weights[allowed] * log_q).sum()
+        torch.testing.assert_close(crossed[b], value, atol=1e-9, rtol=1e-7)
+        torch.testing.assert_close(divergence[b], value - teacher.entropy[b], atol=1e-7, rtol=1e-6)
         assert divergence[b] >= -1e-12
+        total = total + scale[b] * (crossed[b] + divergence[b])
+        expected = expected + scale[b] * 2 * value
+    if not expected.requires_grad:
+        return
+    total.backward()
+    expected.backward()
+    for name, leaf in leaves.items():
+        theirs = same[name].grad if same[name].grad is not None else torch.zeros_like(leaf)
+        ours = leaf.grad if leaf.grad is not None else torch.zeros_like(leaf)
+        possible = other[name] > -INF
+        torch.testing.assert_close(ours[possible], theirs[possible], atol=1e-8, rtol=1e-6)
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @settings(max_examples=30, deadline=None)
 @given(chains())
-def test_identities(chain):
+def test_identities(implementation, chain):
     potentials, mask = chain
     leaves = {name: value.clone().requires_grad_() for name, value in potentials.items()}
-    crf = make(leaves, mask)
+    crf = make(leaves, mask, implementation)
     gradient = torch.autograd.grad(crf.log_partition.sum(), leaves["emissions"], retain_graph=True)[0]
     torch.testing.assert_close(gradient, crf.marginals.detach())
     table_gradient = torch.autograd.grad(crf.log_partition.sum(), leaves["transitions"], allow_unused=True)[0]
@@ -251,6 +276,67 @@ def test_fixture_of_the_paper():
     assert marginals == pytest.approx([0.46, 0.44, 0.57], abs=5e-3)
     assert float(crf.log_partition.exp()) == pytest.approx(10.83 + 8.13, abs=2e-2)
     assert not crf.marginals.isnan().any()
+
+
+# ------------------------------------------------------------------------------------------------- implementations
+
+
+@pytest.mark.parametrize("constrained", [False, True], ids=["free", "BIO"])
+@pytest.mark.parametrize("deviation", [1.0, 20.0, 50.0, 100.0, 300.0], ids="sd{:g}".format)
+@pytest.mark.parametrize("words", [33, 512], ids="T{}".format)
+def test_float32_is_as_exact_as_the_plain_recursions(words, deviation, constrained):
+    """The error against float64 is at most twice that of the reference in float32 (or a few roundings), never NaN."""
+    exact = random_potentials(words, 3, words, 5, deviation)
+    if constrained:
+        barrier = torch.zeros(5, 5).masked_fill(~chain_constraints(["O", "B-X", "I-X", "B-Y", "I-Y"], "BIO")[0], -INF)
+        exact["transitions"] = exact["transitions"] + barrier
+    single = {name: value.float() for name, value in exact.items()}
+    exact = {name: value.double() for name, value in single.items()}
+    other = {name: value.float() for name, value in random_potentials(1, 3, words, 5, deviation).items()}
+    mask = torch.arange(words) < torch.tensor([words, words // 2, 1]).unsqueeze(1)
+
+    def results(potentials, teacher, implementation):
+        leaves = {name: value.clone().requires_grad_() for name, value in potentials.items()}
+        student = make(leaves, mask, implementation)
+        fixed = make(teacher, mask, implementation)
+        gradient = torch.autograd.grad(student.log_partition.sum(), list(leaves.values()), retain_graph=True)
+        pull = torch.autograd.grad(
+            student.kl(fixed).sum() if constrained else fixed.kl(student).sum(), leaves["emissions"]
+        )
+        return [student.log_partition, student.marginals, *gradient, *pull]
+
+    truth = results(exact, {name: value.double() for name, value in other.items()}, "reference")
+    plain, fast = results(single, other, "reference"), results(single, other, "scaled")
+    for right, slow, quick in zip(truth, plain, fast, strict=True):
+        assert quick.isfinite().all()
+        size = right.abs().max()
+        allowed = 2 * (slow.double() - right).abs().max() + 16 * torch.finfo(torch.float32).eps * size
+        assert (quick.double() - right).abs().max() <= allowed
+
+
+def test_what_probabilities_cannot_hold_is_left_to_the_plain_recursions():
+    """A path that must pass a transition of e^-200 after one of e^+200: products of probabilities would lose it."""
+    transitions = torch.tensor([[0.0, -200.0], [-INF, 200.0]])
+    emissions = torch.zeros(1, 4, 2)
+    emissions[0, 3, 0] = -INF
+    crf = LinearChainCRF(emissions, transitions, torch.tensor([0.0, -INF]))
+    assert crf._messages is None
+    assert float(crf.log_partition) == pytest.approx(200.0)
+    unlikely = LinearChainCRF(torch.tensor([[[0.0, -150.0]]]), torch.zeros(2, 2))
+    assert unlikely.log_marginals[0, 0].tolist() == [0.0, -150.0]
+
+
+def test_a_second_derivative_is_refused_by_name():
+    emissions = torch.randn(1, 3, 2, requires_grad=True)
+    crf = LinearChainCRF(emissions, torch.zeros(2, 2))
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(crf.log_partition.sum(), emissions, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivatives"):
+        torch.autograd.grad(crf.log_marginals.sum(), emissions, create_graph=True)
+    gradient = torch.autograd.grad(crf.plain().log_partition.sum(), emissions, create_graph=True)[0]
+    curvature = torch.autograd.grad(gradient[0, 0, 0], emissions)[0]
+    q = crf.marginals[0, 0, 0].detach()
+    torch.testing.assert_close(curvature[0, 0, 0], q * (1 - q))
 
 
 # ------------------------------------------------------------------------------------------------- edges
