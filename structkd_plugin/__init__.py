@@ -8,17 +8,24 @@ Importing it registers its components. Where AllenNLP is not installed it regist
 from importlib.util import find_spec
 
 if find_spec("allennlp") is not None:
-    from structkd_plugin import allennlp_compat
+    try:
+        from structkd_plugin import allennlp_compat
 
-    allennlp_compat.apply()
+        allennlp_compat.apply()
 
-    from structkd_plugin import (  # noqa: F401
-        objectives,
-        predictors,
-        random_state,
-        readers,
-        schedules,
-        tagger,
-    )
-    from structkd_plugin.commands import cache_teacher  # noqa: F401
-    from structkd_plugin.teacher import callback  # noqa: F401
+        from structkd_plugin import (  # noqa: F401
+            objectives,
+            predictors,
+            random_state,
+            readers,
+            schedules,
+            tagger,
+        )
+        from structkd_plugin.commands import cache_teacher  # noqa: F401
+        from structkd_plugin.teacher import callback  # noqa: F401
+    except ModuleNotFoundError as error:
+        # AllenNLP takes this very error for a plugin that is not there: it logs a line and goes on without.
+        raise ImportError(
+            f"structkd_plugin cannot be loaded, because the module {error.name!r} is not installed: "
+            "install requirements.txt as docs/installation.md says"
+        ) from error

@@ -150,7 +150,7 @@ def test_masked_words_and_empty_sentences_say_nothing(objective):
 
 @pytest.mark.parametrize("objective", EVERY, ids=lambda objective: objective.name)
 def test_gradients_are_those_of_finite_differences(objective):
-    teacher, student, p, _ = pair(2, batch=1, words=3, labels=3)
+    _, student, p, _ = pair(2, batch=1, words=3, labels=3)
     leaves = [value.clone().requires_grad_() for value in student.values()]
 
     def value(*potentials):

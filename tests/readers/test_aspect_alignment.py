@@ -3,8 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structkd_plugin.readers.aspect_alignment import AspectTerm, aligned_spans
-from structkd_plugin.tokenization import text_words
 from structkd_plugin.tag_schemes import Span, tags_of
+from structkd_plugin.tokenization import text_words
 
 TEXT = "The fish tacos and the half-price wine list: fish!"
 

@@ -1,0 +1,1 @@
+"""Subcommands of `allennlp`: each a command line over a plain function."""

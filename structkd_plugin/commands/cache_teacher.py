@@ -1,0 +1,108 @@
+"""`allennlp cache-teacher`: write to a teacher store what a trained tagger says of the sentences in files."""
+
+import argparse
+import json
+import os
+import re
+from typing import Any, Dict, Optional
+
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError, check_for_gpu
+from allennlp.common.util import SigTermReceived
+from allennlp.models.archival import load_archive
+
+from structkd_plugin.teacher.capture import CapturedTeacher, Source, capture
+from structkd_plugin.teacher.format import ENCODINGS
+
+_LANGUAGE_AND_PATH = re.compile(r"([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*)=(.+)")
+
+
+@Subcommand.register("cache-teacher")
+class CacheTeacher(Subcommand):
+    """The command line of `structkd_plugin.teacher.capture.capture`."""
+
+    def add_subparser(self, parser: "argparse._SubParsersAction[Any]") -> argparse.ArgumentParser:
+        """Add the command `cache-teacher` and its arguments."""
+        description = (
+            "Write to a teacher store what a trained tagger says of the sentences in files. May be broken off at any "
+            "moment: the same command goes on where it stopped."
+        )
+        subparser: argparse.ArgumentParser = parser.add_parser(
+            self.name, description=description, help="Write a trained tagger's potentials to a teacher store."
+        )
+        subparser.add_argument("archive", help="archive of the teacher: model.tar.gz or a serialization directory")
+        subparser.add_argument(
+            "files",
+            nargs="+",
+            help="files to read: paths or globs, each optionally with its language as in en=train-en.conll; "
+            "labelled or not, as the reader has it",
+        )
+        subparser.add_argument("--output", required=True, help="directory of the store; gone on with if it is one")
+        subparser.add_argument("--language", help="language of files that are given without one")
+        subparser.add_argument("--batch-size", type=int, default=64, help="sentences a forward pass")
+        subparser.add_argument("--cuda-device", type=int, default=-1, help="number of the GPU; -1 is the CPU")
+        subparser.add_argument(
+            "--encoding", choices=sorted(ENCODINGS), default="float16", help="type of the stored emissions"
+        )
+        subparser.add_argument(
+            "--sentences-per-shard", type=int, default=2048, help="sentences a file; a kill loses at most these"
+        )
+        subparser.add_argument(
+            "--writer", default="main", help="name of this writer, where several add to one store at the same time"
+        )
+        subparser.add_argument(
+            "-o", "--overrides", default="", help="JSON or Jsonnet that overrides the archive's configuration"
+        )
+        subparser.add_argument(
+            "--dataset-reader",
+            help="JSON of a dataset reader to read the files with, where their format is not that of the archive's; it "
+            "gets the archive's token indexers",
+        )
+        subparser.add_argument("--quiet", action="store_true", help="print the last line only")
+        subparser.set_defaults(func=capture_from_args)
+        return subparser
+
+
+def capture_from_args(args: argparse.Namespace) -> None:
+    """Run the command; what is wrong with its input ends it with one sentence on the standard error stream."""
+    try:
+        check_for_gpu(args.cuda_device)
+        reader_overrides = _json_object(args.dataset_reader)
+        if not os.path.exists(args.archive) and "://" not in args.archive:
+            raise ConfigurationError(f"{args.archive}: there is no such archive")
+        archive = load_archive(args.archive, cuda_device=args.cuda_device, overrides=args.overrides)
+        summary = capture(
+            CapturedTeacher.of_archive(archive, reader_overrides),
+            [source(file, args.language) for file in args.files],
+            args.output,
+            batch_size=args.batch_size,
+            encoding=args.encoding,
+            sentences_per_shard=args.sentences_per_shard,
+            writer=args.writer,
+            quiet=args.quiet,
+        )
+    except ConfigurationError as error:
+        raise SystemExit(f"error: {error}") from error
+    except (KeyboardInterrupt, SigTermReceived):
+        raise SystemExit(
+            f"broken off; what {args.output} holds is safe, and the same command goes on from there"
+        ) from None
+    print(f"{args.output}: {summary}")
+
+
+def source(file: str, language: Optional[str]) -> Source:
+    """What an argument FILE names: `en=train.conll` or `train.conll`; a path that exists is a path."""
+    match = None if os.path.exists(file) else _LANGUAGE_AND_PATH.fullmatch(file)
+    return Source(match[2], match[1]) if match else Source(file, language)
+
+
+def _json_object(text: Optional[str]) -> Optional[Dict[str, Any]]:
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--dataset-reader is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"--dataset-reader is the JSON of an object, not {text}")
+    return value

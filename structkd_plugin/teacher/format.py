@@ -1,0 +1,250 @@
+"""
+The files of a teacher store: names, manifest and checksums. docs/teacher_store.md specifies them for other languages.
+
+    STORE/
+      manifest.WRITER.json             what is committed; replaced as a whole after each shard
+      tables.safetensors               transitions, start and end table of the teacher
+      shard.WRITER.00000.safetensors   records, immutable
+
+Reader and writer share this file, and nothing else.
+"""
+
+import hashlib
+import json
+import os
+import re
+import zlib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+from allennlp.common.checks import ConfigurationError
+from safetensors import SafetensorError, safe_open
+
+FORMAT_NAME = "structkd teacher store"
+FORMAT_VERSION = 1
+
+POTENTIALS = "potentials"
+LOG_PROBABILITIES = "log_probabilities"
+KINDS = (POTENTIALS, LOG_PROBABILITIES)
+
+# name in configurations and manifests -> type of the array `emissions` in safetensors' words
+ENCODINGS = {"float16": "F16", "float32": "F32"}
+
+KEY_BYTES = 16
+TABLES_FILE = "tables.safetensors"
+TABLE_NAMES = ("transitions", "start_transitions", "end_transitions")
+# In this order they go into a shard's index checksum.
+INDEX_ARRAYS = ("keys", "offsets", "languages", "checksums")
+WRITER_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def manifest_file(writer: str) -> str:
+    """Name of the manifest of the series that `writer` wrote."""
+    return f"manifest.{writer}.json"
+
+
+def shard_file(writer: str, number: int) -> str:
+    """Name of shard `number` (from 0) of the series that `writer` wrote."""
+    return f"shard.{writer}.{number:05d}.safetensors"
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """What a manifest says of one shard."""
+
+    file: str
+    bytes: int
+    sentences: int
+    words: int
+    languages: Tuple[str, ...]  # the array `languages` of the shard indexes this list
+    index_crc32: int
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """
+    Who the records are from: equal in every manifest of a store, and compared before anything is added to one.
+
+    # Parameters
+
+    fingerprint : `str`
+        Hash of parameters, ordered labels, constraint and tokenisation, 64 hexadecimal digits.
+    labels : `Tuple[str, ...]`
+        The L labels in the order of the columns of the emissions.
+    kind : `str`
+        "potentials" (a CRF) or "log_probabilities" (a softmax tagger, whose tables are 0).
+    label_encoding : `str`, optional
+        Scheme of the labels, such as "BIO"; none for labels of words.
+    constraints : `str`, optional
+        Where the teacher holds its labels to the scheme: "decoding", "everywhere", or none.
+    encoding : `str`
+        Type of the stored emissions: "float16" or "float32".
+    """
+
+    fingerprint: str
+    labels: Tuple[str, ...]
+    kind: str
+    label_encoding: Optional[str]
+    constraints: Optional[str]
+    encoding: str
+
+    def differences(self, other: "Teacher") -> List[str]:
+        """What differs, one phrase a field: `fingerprint is 'a', not 'b'`, where `self` has 'a'."""
+        return [
+            f"{field.name} is {getattr(self, field.name)!r}, not {getattr(other, field.name)!r}"
+            for field in fields(self)
+            if getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is committed of one writer's series: the only thing that says which files count."""
+
+    writer: str
+    complete: bool
+    teacher: Teacher
+    reader: Dict[str, Any]
+    tables_crc32: int
+    sentences: Dict[str, int]  # by language
+    words: Dict[str, int]  # by language
+    shards: Tuple[ShardEntry, ...]
+
+    def to_bytes(self) -> bytes:
+        """The manifest as the bytes of its file: JSON in one form only, so that no altered byte goes unnoticed."""
+        content: Dict[str, Any] = {"format": FORMAT_NAME, "version": FORMAT_VERSION, **asdict(self)}
+        content["checksum"] = hashlib.sha256(_canonical(content)).hexdigest()
+        return _canonical(content)
+
+    @classmethod
+    def read(cls, path: Path) -> "Manifest":
+        """
+        The manifest in the file `path`.
+
+        # Raises
+
+        `ConfigurationError` : for a file that is not a manifest, is of another format version, or was altered.
+        """
+        raw = path.read_bytes()
+        try:
+            content = json.loads(raw)
+            name, version, checksum = content["format"], content["version"], content.pop("checksum")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ConfigurationError(
+                f"{path} is damaged: it is not the manifest of a teacher store. Restore it, or capture again."
+            ) from None
+        if name != FORMAT_NAME:
+            raise ConfigurationError(f"{path} is not the manifest of a teacher store: its format is {name!r}.")
+        if version != FORMAT_VERSION:
+            raise ConfigurationError(
+                f"{path} has format version {version!r}, this version of the plugin reads version "
+                f"{FORMAT_VERSION}. Capture the teacher again, or use the plugin that wrote the store."
+            )
+        # Also the white space counts: what is not written exactly so was not written by us.
+        if (
+            hashlib.sha256(_canonical(content)).hexdigest() != checksum
+            or _canonical({**content, "checksum": checksum}) != raw
+        ):
+            raise ConfigurationError(
+                f"{path} was altered: its content does not have its checksum. Restore it, or capture again."
+            )
+        del content["format"], content["version"]
+        teacher = content.pop("teacher")
+        shards = content.pop("shards")
+        return cls(
+            teacher=Teacher(**{**teacher, "labels": tuple(teacher["labels"])}),
+            shards=tuple(ShardEntry(**{**shard, "languages": tuple(shard["languages"])}) for shard in shards),
+            **content,
+        )
+
+
+def _canonical(content: Dict[str, Any]) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def write_and_rename(path: Path, content: bytes, writer: str) -> None:
+    """Put `content` in the file `path` such that a reader, or a kill at any moment, finds all of it or none."""
+    beside = path.with_name(f"{path.name}.{writer}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    # The new name is in the directory, which has to reach the disk too.
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def record_crc32(key: bytes, language: str, emissions: np.ndarray) -> int:
+    """
+    Checksum of one record: over its key, its header (length, language) and its data.
+
+    # Parameters
+
+    key : `bytes`
+        16 bytes.
+    language : `str`
+        Language code.
+    emissions : `numpy.ndarray`
+        Shape (T, L), as encoded in the store.
+    """
+    header = key + len(emissions).to_bytes(4, "little") + language.encode()
+    return zlib.crc32(emissions, zlib.crc32(header))
+
+
+def index_crc32(path: Path, arrays: Dict[str, np.ndarray]) -> int:
+    """Checksum of all of the shard `path` that no record's checksum covers: the file's header and `INDEX_ARRAYS`."""
+    with open(path, "rb") as file:
+        size = file.read(8)
+        crc = zlib.crc32(file.read(int.from_bytes(size, "little")), zlib.crc32(size))
+    for name in INDEX_ARRAYS:
+        crc = zlib.crc32(arrays[name], crc)
+    return crc
+
+
+def read_shard_keys(directory: Path, shard: ShardEntry, teacher: Teacher) -> np.ndarray:
+    """
+    The keys of a shard, after a check of everything in it but the records.
+
+    # Returns
+
+    `numpy.ndarray` : uint8, shape (N, 16), ascending.
+
+    # Raises
+
+    `ConfigurationError` : for a shard that is missing, truncated or altered.
+    """
+    file = directory / shard.file
+    remedy = "Restore it, or capture again into an empty directory."
+    if not file.exists():
+        raise ConfigurationError(f"{file} is missing: the manifest counts {shard.sentences} sentences in it. {remedy}")
+    if file.stat().st_size != shard.bytes:
+        raise ConfigurationError(
+            f"{file} is truncated or was altered: it has {file.stat().st_size} bytes, the manifest says "
+            f"{shard.bytes}. {remedy}"
+        )
+    try:
+        with safe_open(file, framework="numpy") as content:
+            arrays = {name: content.get_tensor(name) for name in INDEX_ARRAYS}
+            emissions = content.get_slice("emissions")
+            shape, data_type = tuple(emissions.get_shape()), emissions.get_dtype()
+    except SafetensorError as error:
+        raise ConfigurationError(f"{file} was altered: {error}. {remedy}") from None
+    if (
+        index_crc32(file, arrays) != shard.index_crc32
+        or shape != (shard.words, len(teacher.labels))
+        or data_type != ENCODINGS[teacher.encoding]
+    ):
+        raise ConfigurationError(
+            f"{file} was altered: its index does not have the checksum that the manifest gives. {remedy}"
+        )
+    keys: np.ndarray = arrays["keys"]
+    return keys

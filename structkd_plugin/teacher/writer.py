@@ -1,0 +1,278 @@
+"""Writing a teacher store: shard by shard, so that a kill at any moment loses the unfinished shard alone."""
+
+import zlib
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Set, Tuple, Type
+
+import numpy as np
+import torch
+from allennlp.common.checks import ConfigurationError
+from filelock import FileLock, Timeout
+from safetensors.numpy import save
+
+from structkd_plugin.teacher.format import (
+    ENCODINGS,
+    INDEX_ARRAYS,
+    KINDS,
+    TABLE_NAMES,
+    TABLES_FILE,
+    WRITER_NAME,
+    Manifest,
+    ShardEntry,
+    Teacher,
+    index_crc32,
+    manifest_file,
+    read_shard_keys,
+    record_crc32,
+    shard_file,
+    write_and_rename,
+)
+
+
+class Record(NamedTuple):
+    """What the teacher says of one sentence."""
+
+    key: str  # 32 hexadecimal digits
+    language: str
+    words: Sequence[str]  # not stored; an error shows the sentence
+    emissions: np.ndarray  # float32, shape (T, L), columns in the order of the teacher's labels
+
+
+class TeacherStoreWriter:
+    """
+    Adds one writer's series of shards to a store, or goes on with it.
+
+    Several writers, each with a name of its own, may add to one store at the same time: each has its own files.
+    A context manager; what was committed stays on leaving it, and `finish` says that nothing is to come.
+
+    # Parameters
+
+    path : `str`
+        Directory of the store; made if there is none.
+    teacher : `Teacher`
+        Who the records are from. Must be who the store's records are from already.
+    tables : `Dict[str, torch.Tensor]`
+        float32 `transitions` (L, L), `start_transitions` (L,), `end_transitions` (L,); zeros for a softmax tagger.
+    reader : `Dict[str, Any]`
+        Settings of the reader, kept in the manifest for the record.
+    writer : `str`, optional (default = "main")
+        Name of the series.
+
+    # Raises
+
+    `ConfigurationError` : for a directory that is of something else, of another teacher, in use by a writer of the same
+        name, damaged, or not writable.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        teacher: Teacher,
+        tables: Dict[str, torch.Tensor],
+        reader: Dict[str, Any],
+        writer: str = "main",
+    ) -> None:
+        if not WRITER_NAME.fullmatch(writer):
+            raise ConfigurationError(
+                f"{writer!r} is no name for a writer: use up to 64 letters, digits, hyphens and underscores."
+            )
+        if teacher.encoding not in ENCODINGS:
+            raise ConfigurationError(f"encoding is {teacher.encoding!r}; choose one of {', '.join(ENCODINGS)}.")
+        if teacher.kind not in KINDS:
+            raise ConfigurationError(f"kind is {teacher.kind!r}; choose one of {', '.join(KINDS)}.")
+        self._path = Path(path)
+        self._writer = writer
+        with self._writing():
+            self._path.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(str(self._path / f".lock.{writer}"))
+        self._refuse_foreign_directory()
+        try:
+            with self._writing():
+                self._lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigurationError(
+                f"{path} is being written by another process. Wait for it, or give this one a writer name of its own."
+            ) from None
+        try:
+            self._manifest, self._committed = self._start(teacher, tables, reader)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _start(
+        self, teacher: Teacher, tables: Dict[str, torch.Tensor], reader: Dict[str, Any]
+    ) -> Tuple[Manifest, Set[bytes]]:
+        for leftover in self._path.glob(f"*.{self._writer}.tmp"):
+            leftover.unlink()
+        others = [Manifest.read(file) for file in sorted(self._path.glob(manifest_file("*")))]
+        for other in others:
+            differences = teacher.differences(other.teacher)
+            if differences:
+                raise ConfigurationError(
+                    f"{self._path} is the store of another teacher: {'; '.join(differences)} as in the store. "
+                    "Capture into a directory of its own."
+                )
+        content = save({name: _as_table(tables[name]) for name in TABLE_NAMES})
+        tables_crc32 = zlib.crc32(content)
+        if not others:
+            with self._writing():
+                write_and_rename(self._path / TABLES_FILE, content, self._writer)
+        for other in others:
+            if other.writer == self._writer:
+                return other, {
+                    key.tobytes() for shard in other.shards for key in read_shard_keys(self._path, shard, other.teacher)
+                }
+        manifest = Manifest(
+            writer=self._writer,
+            complete=False,
+            teacher=teacher,
+            reader=reader,
+            tables_crc32=tables_crc32,
+            sentences={},
+            words={},
+            shards=(),
+        )
+        self._write_manifest(manifest)
+        return manifest, set()
+
+    def __enter__(self) -> "TeacherStoreWriter":
+        return self
+
+    def __exit__(
+        self,
+        exception_type: Optional[Type[BaseException]],
+        exception: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self._lock.release()
+
+    def __contains__(self, key: str) -> bool:
+        """Whether this series has the sentence already."""
+        return bytes.fromhex(key) in self._committed
+
+    def commit(self, records: Sequence[Record]) -> None:
+        """
+        Write one shard and put it in the manifest; once this returns, the records survive whatever comes.
+
+        # Raises
+
+        `ConfigurationError` : for emissions that cannot be stored, with the sentence, and when writing fails.
+        """
+        if not records:
+            return
+        records = sorted(records, key=lambda record: record.key)
+        labels, encoding = self._manifest.teacher.labels, self._manifest.teacher.encoding
+        encoded = [_encode(record, labels, encoding) for record in records]
+        languages = sorted({record.language for record in records})
+        keys = [bytes.fromhex(record.key) for record in records]
+        arrays: Dict[str, np.ndarray] = {
+            "keys": np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(len(records), -1),
+            "offsets": np.cumsum([0] + [len(emissions) for emissions in encoded], dtype=np.int64),
+            "languages": np.array([languages.index(record.language) for record in records], dtype=np.uint16),
+            "checksums": np.array(
+                [
+                    record_crc32(key, record.language, emissions)
+                    for key, record, emissions in zip(keys, records, encoded, strict=True)
+                ],
+                dtype=np.uint32,
+            ),
+            "emissions": np.concatenate(encoded),
+        }
+        file = self._path / shard_file(self._writer, len(self._manifest.shards))
+        content = save(arrays)
+        with self._writing():
+            write_and_rename(file, content, self._writer)
+        entry = ShardEntry(
+            file=file.name,
+            bytes=len(content),
+            sentences=len(records),
+            words=len(arrays["emissions"]),
+            languages=tuple(languages),
+            index_crc32=index_crc32(file, {name: arrays[name] for name in INDEX_ARRAYS}),
+        )
+        sentences, words = dict(self._manifest.sentences), dict(self._manifest.words)
+        for record in records:
+            sentences[record.language] = sentences.get(record.language, 0) + 1
+            words[record.language] = words.get(record.language, 0) + len(record.emissions)
+        self._write_manifest(
+            replace(
+                self._manifest,
+                complete=False,
+                sentences=sentences,
+                words=words,
+                shards=(*self._manifest.shards, entry),
+            )
+        )
+        self._committed.update(keys)
+
+    def finish(self) -> None:
+        """Say that this series is complete: without it the store does not open."""
+        if not self._manifest.complete:
+            self._write_manifest(replace(self._manifest, complete=True))
+
+    def _write_manifest(self, manifest: Manifest) -> None:
+        with self._writing():
+            write_and_rename(self._path / manifest_file(self._writer), manifest.to_bytes(), self._writer)
+        self._manifest = manifest
+
+    def _refuse_foreign_directory(self) -> None:
+        ours = ("manifest.", "shard.", "tables.", ".lock.")
+        foreign = sorted(file.name for file in self._path.iterdir() if not file.name.startswith(ours))
+        if foreign:
+            raise ConfigurationError(
+                f"{self._path} is not a teacher store: it holds {foreign[0]!r}. Name a new or empty directory."
+            )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Timeout:  # which is an OSError too
+            raise
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write the teacher store {self._path}: {error.strerror or error}. "
+                "What was committed before is intact."
+            ) from error
+
+
+def _as_table(table: torch.Tensor) -> np.ndarray:
+    return table.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy()
+
+
+def _encode(record: Record, labels: Sequence[str], encoding: str) -> np.ndarray:
+    """The emissions as they are stored, after a check that they can be."""
+    emissions = np.asarray(record.emissions)
+    if emissions.shape != (len(record.words), len(labels)) or not record.words:
+        raise ConfigurationError(
+            f"the emissions of the sentence {_show(record)} have shape {emissions.shape}, "
+            f"not (words, labels) = {(len(record.words), len(labels))}."
+        )
+    # What float16 cannot hold becomes infinite, and is refused below.
+    with np.errstate(over="ignore"):
+        encoded = np.ascontiguousarray(emissions, dtype=encoding)
+    _refuse(record, labels, np.isnan(emissions), "NaN")
+    _refuse(record, labels, np.isposinf(emissions), "+inf")
+    _refuse(
+        record,
+        labels,
+        np.isinf(encoded) & np.isfinite(emissions),
+        "a number that float16 cannot hold (use --encoding float32)",
+    )
+    return encoded
+
+
+def _refuse(record: Record, labels: Sequence[str], wrong: np.ndarray, what: str) -> None:
+    if wrong.any():
+        word, label = np.argwhere(wrong)[0].tolist()
+        raise ConfigurationError(
+            f"the teacher gives {what} for the label {labels[label]!r} of the word {record.words[word]!r} (number "
+            f"{word + 1}) in the {record.language!r} sentence {_show(record)}."
+        )
+
+
+def _show(record: Record) -> str:
+    return repr(" ".join(record.words))

@@ -1,0 +1,241 @@
+"""The teacher loader gives every sentence its own teachers' potentials, in the student's label order."""
+
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import numpy as np
+import pytest
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DataLoader
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structkd_plugin.schedules import ConstantSchedule, LinearSchedule, Schedule
+from structkd_plugin.teacher.loader import AlignedTeacher, TeacherDataLoader
+from structkd_plugin.teacher_batch import TeacherBatch
+
+from .stores import LABELS, SENTENCES, Spoken, emissions_of, tables_of, write_store
+
+STUDENT = ("I-PER", "O", "B-PER")
+
+
+def metadata_of(sentence: Spoken) -> Dict[str, Any]:
+    return {
+        "words": sentence.words.split(),
+        "language": sentence.language,
+        "key": sentence.key,
+        "file": "words.conll",
+        "line": 7,
+    }
+
+
+class Batches(DataLoader):
+    def __init__(self, batches: Sequence[Sequence[Spoken]], length: Optional[int] = None) -> None:
+        self.batches = batches
+        self.length = len(batches) if length is None else length
+        self.device = torch.device("cpu")
+        self.calls: List[Any] = []
+
+    def __len__(self) -> int:
+        if self.length < 0:
+            raise TypeError
+        return self.length
+
+    def __iter__(self) -> Iterator[Dict[str, Any]]:
+        for batch in self.batches:
+            tokens = {"tokens": {"tokens": torch.zeros(len(batch), 1, device=self.device)}}
+            yield {"metadata": [metadata_of(sentence) for sentence in batch], "tokens": tokens}
+
+    def iter_instances(self) -> Iterator[Any]:
+        yield "instance"
+
+    def index_with(self, vocab: Any) -> None:
+        self.calls.append(vocab)
+
+    def set_target_device(self, device: torch.device) -> None:
+        self.calls.append(device)
+
+
+def make(
+    inner: DataLoader,
+    stores: Dict[str, Any],
+    schedule: Optional[Schedule] = None,
+    missing: str = "error",
+    labels: Sequence[str] = STUDENT,
+) -> TeacherDataLoader:
+    teachers = {
+        language: [AlignedTeacher.of(store, labels) for store in (of if isinstance(of, list) else [of])]
+        for language, of in stores.items()
+    }
+    return TeacherDataLoader(inner, teachers, schedule or ConstantSchedule(0.5), 2, missing)
+
+
+def first(loader: TeacherDataLoader) -> TeacherBatch:
+    return next(iter(loader))["teacher"]
+
+
+def test_each_sentence_gets_its_record_in_the_students_order(tmp_path: Path) -> None:
+    english = write_store(tmp_path / "en", SENTENCES[:3])
+    german = write_store(tmp_path / "de", SENTENCES[3:], seed=50, encoding="float16")
+    batch = first(make(Batches([SENTENCES]), {"en": english, "de": german}))
+    [slot] = batch.teachers
+    assert slot.emissions.shape == (5, 3, 3)
+    assert slot.weight.tolist() == [1.0] * 5
+    assert {tensor.dtype for tensor in slot} == {torch.float32}
+    for row, sentence in enumerate(SENTENCES):
+        seed = 50 if sentence.language == "de" else 0
+        length = len(sentence.words.split())
+        np.testing.assert_allclose(
+            slot.emissions[row, :length], emissions_of(sentence, STUDENT, seed), rtol=2**-11 if seed else 0
+        )
+        assert not slot.emissions[row, length:].any()
+        for name, table in tables_of(STUDENT, seed).items():
+            torch.testing.assert_close(getattr(slot, name)[row], table, rtol=0, atol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(order=st.permutations(LABELS), rows=st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=6))
+def test_any_label_order_and_any_batch(
+    tmp_path_factory: pytest.TempPathFactory, order: Sequence[str], rows: List[Spoken]
+) -> None:
+    store = write_store(tmp_path_factory.mktemp("store"))
+    [slot] = first(make(Batches([rows]), {"en": store, "de": store}, labels=order)).teachers
+    for row, sentence in enumerate(rows):
+        expected = emissions_of(sentence, order)
+        np.testing.assert_array_equal(slot.emissions[row, : len(expected)], expected)
+        assert torch.equal(slot.transitions[row], tables_of(order)["transitions"])
+
+
+class TestSeveralTeachers:
+    def test_they_share_the_weight(self, tmp_path: Path) -> None:
+        stores = [write_store(tmp_path / str(seed), seed=seed) for seed in range(3)]
+        loader = make(Batches([SENTENCES]), {"en": stores, "de": stores[1]})
+        batch = first(loader)
+        weights = torch.stack([slot.weight for slot in batch.teachers])
+        torch.testing.assert_close(
+            weights, torch.tensor([[1 / 3, 1 / 3, 1 / 3, 1, 1], [1 / 3] * 3 + [0, 0], [1 / 3] * 3 + [0, 0]])
+        )
+        for seed, slot in enumerate(batch.teachers):
+            np.testing.assert_array_equal(slot.emissions[0, :2], emissions_of(SENTENCES[0], STUDENT, seed))
+        np.testing.assert_array_equal(batch.teachers[0].emissions[3, :2], emissions_of(SENTENCES[3], STUDENT, 1))
+        assert not batch.teachers[1].emissions[3].any()
+        assert not batch.teachers[1].transitions[3].any()
+
+    def test_those_that_have_the_sentence_share_it_where_one_has_not(self, tmp_path: Path) -> None:
+        both = [write_store(tmp_path / "a", SENTENCES[:2]), write_store(tmp_path / "b", SENTENCES[1:3])]
+        batch = first(make(Batches([SENTENCES]), {"en": both}, missing="skip"))
+        weights = torch.stack([slot.weight for slot in batch.teachers])
+        torch.testing.assert_close(weights, torch.tensor([[1, 0.5, 0, 0, 0], [0, 0.5, 1, 0, 0]]))
+
+    def test_the_order_of_teachers_is_that_of_the_list(self, tmp_path: Path) -> None:
+        stores = [write_store(tmp_path / str(seed), seed=seed) for seed in range(2)]
+        loader = make(Batches([SENTENCES[:1]]), {"en": stores[::-1]})
+        np.testing.assert_array_equal(
+            first(loader).teachers[0].emissions[0], emissions_of(SENTENCES[0], STUDENT, seed=1)
+        )
+
+
+class TestMissing:
+    def test_skip_gives_the_weight_zero_and_counts(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path, SENTENCES[:2])
+        loader = make(Batches([SENTENCES, SENTENCES[2:]]), {"en": store}, missing="skip")
+        first_batch, second_batch = (batch["teacher"] for batch in loader)
+        assert first_batch.teachers[0].weight.tolist() == [1, 1, 0, 0, 0]
+        # Also a batch without any teacher has a slot of the right shape.
+        [slot] = second_batch.teachers
+        assert slot.weight.tolist() == [0, 0, 0]
+        assert slot.emissions.shape == (3, 2, 3)
+        assert not any(tensor.any() for tensor in slot)
+        assert loader.sentences_seen == {"en": 4, "de": 4}
+        assert loader.sentences_taught == {"en": 2, "de": 0}
+
+    def test_a_missing_sentence_is_shown(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store", SENTENCES[:2])
+        message = (
+            r"store has no record of 1 training sentence, the first being 'why' \(en, words.conll:7\). The store has "
+            r"sentences in en. Run `allennlp cache-teacher` on the training file with this language, or set `missing`"
+        )
+        with pytest.raises(ConfigurationError, match=message):
+            first(make(Batches([SENTENCES[:3]]), {"en": store}))
+
+    def test_a_language_without_a_store_is_named(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path, SENTENCES[:3])
+        message = r"no teacher store for the language de of the training data \(there are stores for en\): name one in"
+        with pytest.raises(ConfigurationError, match=message):
+            first(make(Batches([SENTENCES]), {"en": store}))
+
+    def test_another_length_shows_the_sentence(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store", SENTENCES[:3])
+
+        class Longer(Batches):
+            def __iter__(self) -> Iterator[Dict[str, Any]]:
+                for batch in super().__iter__():
+                    batch["metadata"][1]["words"].append("now")
+                    yield batch
+
+        message = (
+            r"'so does Boris now' \(en, words.conll:7\) in .*store has 3 words, the sentence has 4: \['so', 'does'"
+        )
+        with pytest.raises(ConfigurationError, match=message):
+            first(make(Longer([SENTENCES[:3]]), {"en": store}, missing="skip"))
+
+    def test_an_altered_record_is_an_error_also_where_missing_ones_are_skipped(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path, SENTENCES[:1])
+        shard = tmp_path / "shard.main.00000.safetensors"
+        wanted = emissions_of(SENTENCES[0]).tobytes()
+        shard.write_bytes(shard.read_bytes().replace(wanted, bytes(len(wanted))))
+        with pytest.raises(ConfigurationError, match="was altered"):
+            first(make(Batches([SENTENCES[:1]]), {"en": store}, missing="skip"))
+
+    @pytest.mark.parametrize("missing", ["ignore", ""])
+    def test_unknown_policy(self, tmp_path: Path, missing: str) -> None:
+        with pytest.raises(ConfigurationError, match="`missing` is one of error, skip"):
+            make(Batches([]), {"en": write_store(tmp_path)}, missing=missing)
+
+    def test_other_readers_are_refused(self, tmp_path: Path) -> None:
+        class Stock(Batches):
+            def __iter__(self) -> Iterator[Dict[str, Any]]:
+                yield {"metadata": [{"words": ["Ada"]}], "tokens": torch.zeros(1)}
+
+        with pytest.raises(ConfigurationError, match="use one of this plugin's dataset readers"):
+            first(make(Stock([]), {"en": write_store(tmp_path)}))
+
+
+class TestDecoration:
+    def test_it_does_what_the_inner_loader_does(self, tmp_path: Path) -> None:
+        inner = Batches([SENTENCES[:2], SENTENCES[2:3]])
+        loader = make(inner, {"en": write_store(tmp_path)})
+        assert len(loader) == 2
+        assert list(loader.iter_instances()) == ["instance"]
+        loader.index_with("vocabulary")
+        loader.set_target_device(torch.device("cpu"))
+        assert inner.calls == ["vocabulary", torch.device("cpu")]
+        batches = list(loader)
+        assert [len(batch["metadata"]) for batch in batches] == [2, 1]
+        assert all(set(batch) == {"metadata", "tokens", "teacher"} for batch in batches)
+
+    def test_the_interpolation_follows_epochs_and_batches(self, tmp_path: Path) -> None:
+        loader = make(Batches([SENTENCES[:1], SENTENCES[:2]]), {"en": write_store(tmp_path)}, LinearSchedule())
+        weights = [batch["teacher"].interpolation.item() for _ in range(2) for batch in loader]
+        assert weights == pytest.approx([1, 0.75, 0.5, 0.25])
+
+    def test_an_epoch_that_was_broken_off_counts(self, tmp_path: Path) -> None:
+        loader = make(Batches([SENTENCES[:1]] * 2), {"en": write_store(tmp_path)}, LinearSchedule())
+        assert first(loader).interpolation == 1
+        assert first(loader).interpolation == 0.5
+
+    def test_a_lazy_loader_needs_a_schedule_that_can_do_without_its_length(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path)
+        lazy = Batches([SENTENCES[:1]] * 2, length=-1)
+        with pytest.raises(ConfigurationError, match="needs to know the number of batches of an epoch"):
+            make(lazy, {"en": store}, LinearSchedule())
+        loader = make(lazy, {"en": store}, LinearSchedule(per="epoch"))
+        assert [batch["teacher"].interpolation.item() for _ in range(2) for batch in loader] == [1, 1, 0.5, 0.5]
+
+    def test_the_teachers_are_where_the_batch_is(self, tmp_path: Path) -> None:
+        inner = Batches([SENTENCES[:2]])
+        inner.device = torch.device("meta")
+        batch = first(make(inner, {"en": write_store(tmp_path)}))
+        assert {tensor.device.type for slot in batch.teachers for tensor in slot} == {"meta"}
+        assert batch.interpolation.device.type == "meta"

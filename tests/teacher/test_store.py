@@ -1,0 +1,523 @@
+"""What was written is what is read; nothing that was altered passes for it."""
+
+import itertools
+import json
+import os
+import pickle
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from allennlp.common.checks import ConfigurationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structkd_plugin.teacher.format import Manifest, ShardEntry
+from structkd_plugin.teacher.store import RecordLengthError, TeacherStore
+from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
+
+from .stores import LABELS, SENTENCES, Spoken, emissions_of, records_of, tables_of, teacher, write_store
+
+
+def read_everything(path: Path) -> None:
+    store = TeacherStore.open(str(path))
+    store.get_batch(list(store.keys()))
+
+
+def content(path: Path) -> dict:
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+class TestReading:
+    def test_every_record_comes_back(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        records = store.get_batch([s.key for s in SENTENCES], [len(s.words.split()) for s in SENTENCES])
+        for sentence, record in zip(SENTENCES, records, strict=True):
+            np.testing.assert_array_equal(record, emissions_of(sentence))
+            np.testing.assert_array_equal(store.get(sentence.key), emissions_of(sentence))
+
+    def test_it_says_whose_it_is(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store", kind="log_probabilities")
+        assert (len(store), store.labels, store.languages) == (5, LABELS, ("de", "en"))
+        assert (store.kind, store.label_encoding, store.fingerprint) == ("log_probabilities", "BIO", "f" * 64)
+        assert sorted(store.keys()) == list(store.keys()) == sorted(s.key for s in SENTENCES)
+
+    def test_tables_are_exact_and_may_forbid(self, tmp_path: Path) -> None:
+        tables = tables_of()
+        tables["transitions"][0, 2] = float("-inf")
+        with TeacherStoreWriter(str(tmp_path), teacher(), tables, {}) as writer:
+            writer.finish()
+        for name, table in TeacherStore.open(str(tmp_path)).tables._asdict().items():
+            assert torch.equal(table, tables[name]), name
+            assert table.dtype == torch.float32
+
+    def test_what_is_not_there_is_none(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        absent = Spoken("fr", "Ada dort").key
+        assert store.get(absent) is None
+        assert store.contains([SENTENCES[0].key, absent, SENTENCES[1].key]).tolist() == [True, False, True]
+        assert store.get_batch([]) == []
+
+    def test_same_words_in_another_language_are_another_sentence(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store", [Spoken("en", "Ada"), Spoken("de", "Ada")])
+        assert len(store) == 2
+        assert not np.array_equal(store.get(Spoken("en", "Ada").key), store.get(Spoken("de", "Ada").key))
+
+    def test_an_empty_store_opens(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store", [])
+        assert len(store) == 0
+        assert store.get(SENTENCES[0].key) is None
+
+    def test_another_length_is_refused(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        with pytest.raises(RecordLengthError) as caught:
+            store.get_batch([SENTENCES[0].key, SENTENCES[1].key], [2, 4])
+        assert (caught.value.position, caught.value.num_words) == (1, 3)
+
+    @pytest.mark.parametrize("key", ["", "ab", "0" * 31, "0" * 33])
+    def test_what_is_no_key_is_refused(self, tmp_path: Path, key: str) -> None:
+        store = write_store(tmp_path / "store")
+        with pytest.raises(ValueError, match=r"32 hexadecimal digits"):
+            store.contains([SENTENCES[0].key, key])
+
+    def test_records_cannot_be_written_to(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        with pytest.raises(ValueError, match=r"read-only"):
+            store.get(SENTENCES[0].key)[0, 0] = 1.0
+
+    def test_float16_is_half_the_size_and_close(self, tmp_path: Path) -> None:
+        full, half = write_store(tmp_path / "full"), write_store(tmp_path / "half", encoding="float16")
+        for sentence in SENTENCES:
+            record = half.get(sentence.key)
+            assert record.dtype == np.float16
+            np.testing.assert_allclose(record, full.get(sentence.key), rtol=2**-11)
+
+    @settings(max_examples=30, deadline=None)
+    @given(
+        keys=st.sets(
+            st.one_of(
+                st.binary(min_size=16, max_size=16),
+                # Keys that share beginnings, and end in zero bytes.
+                st.integers(0, 300).map(lambda n: bytes(14) + n.to_bytes(2, "little")),
+                st.integers(0, 300).map(lambda n: n.to_bytes(2, "big") + bytes(14)),
+            ),
+            min_size=1,
+            max_size=40,
+        ),
+        per_shard=st.integers(1, 9),
+        shuffle=st.randoms(use_true_random=False),
+    )
+    def test_any_keys_are_found_and_no_others(
+        self, tmp_path_factory: pytest.TempPathFactory, keys: set, per_shard: int, shuffle: random.Random
+    ) -> None:
+        path = tmp_path_factory.mktemp("store")
+        present = sorted(keys)[::2]
+        shuffle.shuffle(present)
+        value = {key: np.full((1, 3), number, dtype=np.float32) for number, key in enumerate(present)}
+        with TeacherStoreWriter(str(path), teacher(), tables_of(), {}) as writer:
+            for start in range(0, len(present), per_shard):
+                part = present[start : start + per_shard]
+                writer.commit([Record(key.hex(), "en", ["w"], value[key]) for key in part])
+            writer.finish()
+        store = TeacherStore.open(str(path))
+        asked = list(keys)
+        shuffle.shuffle(asked)
+        for key, record in zip(asked, store.get_batch([key.hex() for key in asked]), strict=True):
+            if key in value:
+                np.testing.assert_array_equal(record, value[key])
+            else:
+                assert record is None
+
+
+class TestProcesses:
+    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+    def test_a_fork_reads_for_itself(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        store.get(SENTENCES[0].key)
+        before = store._map(0)
+        child = os.fork()
+        if child == 0:
+            same = np.array_equal(store.get(SENTENCES[1].key), emissions_of(SENTENCES[1]))
+            os._exit(0 if same and store._map(0) is not before else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert store._map(0) is before
+
+    def test_it_can_be_sent_to_another_process(self, tmp_path: Path) -> None:
+        store = pickle.loads(pickle.dumps(write_store(tmp_path / "store")))
+        np.testing.assert_array_equal(store.get(SENTENCES[4].key), emissions_of(SENTENCES[4]))
+
+    def test_memory_does_not_grow_with_what_is_read(self, tmp_path: Path) -> None:
+        sentences = [Spoken("en", f"word{number}") for number in range(64)]
+        with TeacherStoreWriter(str(tmp_path), teacher(), tables_of(), {}) as writer:
+            for sentence in sentences:
+                # 3 MB each
+                words = ["w"] * 250_000
+                writer.commit([Record(sentence.key, "en", words, np.zeros((len(words), 3), dtype=np.float32))])
+            writer.finish()
+        store = TeacherStore.open(str(tmp_path))
+        before = _own_memory()
+        for sentence in sentences:
+            assert len(store.get(sentence.key)) == 250_000
+        assert _own_memory() - before < 30e6
+
+
+def _own_memory() -> int:
+    """Bytes of memory that belong to this process alone, without files the system may drop from memory."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+
+
+class TestRefusals:
+    def test_no_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"nowhere is not a teacher store: there is no such directory"):
+            TeacherStore.open(str(tmp_path / "nowhere"))
+
+    def test_not_a_store(self, tmp_path: Path) -> None:
+        (tmp_path / "readme.txt").write_text("hello")
+        with pytest.raises(ConfigurationError, match=r"is not a teacher store: it holds no manifest\.\*\.json"):
+            TeacherStore.open(str(tmp_path))
+
+    def test_other_format_version(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        manifest = tmp_path / "manifest.main.json"
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "version": 99}))
+        with pytest.raises(
+            ConfigurationError, match=r"has format version 99, this version of the plugin reads version 1"
+        ):
+            TeacherStore.open(str(tmp_path))
+
+    def test_other_format(self, tmp_path: Path) -> None:
+        (tmp_path / "manifest.main.json").write_text('{"format": "x", "version": 1, "checksum": ""}')
+        with pytest.raises(ConfigurationError, match=r"its format is 'x'"):
+            TeacherStore.open(str(tmp_path))
+
+    @pytest.mark.parametrize("content", ["", "[]", "3", "{}", "\xff", '{"format": '])
+    def test_damaged_manifest(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "manifest.main.json").write_text(content, encoding="latin-1")
+        with pytest.raises(ConfigurationError, match=r"manifest.main.json is damaged"):
+            TeacherStore.open(str(tmp_path))
+
+    def test_a_manifest_in_another_form(self, tmp_path: Path) -> None:
+        """What is not written exactly as we write it was not written by us, whatever it says."""
+        write_store(tmp_path)
+        manifest = tmp_path / "manifest.main.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text())))
+        with pytest.raises(ConfigurationError, match=r"manifest.main.json was altered"):
+            TeacherStore.open(str(tmp_path))
+
+    def test_incomplete_capture(self, tmp_path: Path) -> None:
+        write_store(tmp_path, finish=False)
+        with pytest.raises(
+            ConfigurationError, match=r"broken off after 5 sentences. Run the same `allennlp cache-teach"
+        ):
+            TeacherStore.open(str(tmp_path))
+
+    def test_missing_shard(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        (tmp_path / "shard.main.00001.safetensors").unlink()
+        with pytest.raises(ConfigurationError, match=r"shard.main.00001.safetensors is missing: .* 2 sentences in it"):
+            TeacherStore.open(str(tmp_path))
+
+    @pytest.mark.parametrize("left", [0, 5, 100, -1])
+    def test_truncated_shard(self, tmp_path: Path, left: int) -> None:
+        write_store(tmp_path)
+        shard = tmp_path / "shard.main.00000.safetensors"
+        shard.write_bytes(shard.read_bytes()[:left])
+        with pytest.raises(ConfigurationError, match=r"00000.safetensors is truncated or was altered: it has"):
+            TeacherStore.open(str(tmp_path))
+
+    def test_missing_tables(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        (tmp_path / "tables.safetensors").unlink()
+        with pytest.raises(ConfigurationError, match=r"tables.safetensors is missing"):
+            TeacherStore.open(str(tmp_path))
+
+    def test_tables_of_another_teacher(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "a")
+        write_store(tmp_path / "b", seed=1)
+        os.replace(tmp_path / "b" / "tables.safetensors", tmp_path / "a" / "tables.safetensors")
+        with pytest.raises(ConfigurationError, match=r"tables.safetensors was altered"):
+            TeacherStore.open(str(tmp_path / "a"))
+
+    def test_shard_of_another_store(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "a", SENTENCES[:2])
+        write_store(tmp_path / "b", SENTENCES[2:4])
+        name = "shard.main.00000.safetensors"
+        os.replace(tmp_path / "b" / name, tmp_path / "a" / name)
+        with pytest.raises(ConfigurationError, match=r"00000.safetensors (is truncated or )?was altered"):
+            TeacherStore.open(str(tmp_path / "a"))
+
+    def test_two_teachers_in_one_store(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "a")
+        write_store(tmp_path / "b", writer="second", fingerprint="0" * 64)
+        for file in (tmp_path / "b").glob("*second*"):
+            os.replace(file, tmp_path / "a" / file.name)
+        with pytest.raises(ConfigurationError, match=r"mixes two teachers: .*fingerprint is '000"):
+            TeacherStore.open(str(tmp_path / "a"))
+
+
+class TestAlteredBits:
+    """No flipped bit goes unnoticed, wherever it is: when the store opens, or when the record is read."""
+
+    def flip(self, file: Path, bit: int) -> None:
+        raw = bytearray(file.read_bytes())
+        raw[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(raw)
+
+    def test_every_third_byte_of_the_manifest(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        file = tmp_path / "manifest.main.json"
+        for byte in range(0, file.stat().st_size, 3):
+            self.flip(file, 8 * byte + byte % 8)
+            with pytest.raises(ConfigurationError):
+                Manifest.read(file)
+            self.flip(file, 8 * byte + byte % 8)
+        Manifest.read(file)
+
+    @pytest.mark.parametrize("name", ["tables.safetensors", "shard.main.00001.safetensors"])
+    def test_every_byte_of(self, tmp_path: Path, name: str) -> None:
+        write_store(tmp_path / "store", encoding="float16")
+        file = tmp_path / "store" / name
+        for byte in range(file.stat().st_size):
+            bit = 8 * byte + byte % 8
+            self.flip(file, bit)
+            with pytest.raises(ConfigurationError):
+                read_everything(tmp_path / "store")
+            self.flip(file, bit)
+        read_everything(tmp_path / "store")
+
+    def test_a_record_is_named_by_its_key(self, tmp_path: Path) -> None:
+        write_store(tmp_path, SENTENCES[:1])
+        shard = tmp_path / "shard.main.00000.safetensors"
+        position = shard.read_bytes().index(emissions_of(SENTENCES[0]).tobytes())
+        self.flip(shard, 8 * position)
+        store = TeacherStore.open(str(tmp_path))
+        with pytest.raises(ConfigurationError, match=f"key {SENTENCES[0].key} does not have its checksum"):
+            store.get(SENTENCES[0].key)
+
+
+class TestWriting:
+    def test_two_captures_are_the_same_bytes(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "a")
+        write_store(tmp_path / "b")
+        assert content(tmp_path / "a") == content(tmp_path / "b")
+
+    def test_it_goes_on_after_what_was_committed(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "whole")
+        write_store(tmp_path / "broken", SENTENCES[:2], finish=False)
+        with TeacherStoreWriter(str(tmp_path / "broken"), teacher(), tables_of(), {"type": "test"}) as writer:
+            assert [s.key in writer for s in SENTENCES] == [True, True, False, False, False]
+        with pytest.raises(ConfigurationError, match=r"not complete"):
+            TeacherStore.open(str(tmp_path / "broken"))
+        write_store(tmp_path / "broken", SENTENCES[2:])
+        assert content(tmp_path / "broken") == content(tmp_path / "whole")
+
+    @pytest.mark.parametrize("after", [False, True], ids=["before a rename", "after a rename"])
+    @pytest.mark.parametrize("last", range(9))
+    def test_broken_off_at_any_write(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int, after: bool
+    ) -> None:
+        """The moments that a kill hits by chance only: tables, manifest, three times shard and manifest, manifest."""
+
+        class Killed(BaseException):
+            pass
+
+        def go_on(path: Path) -> None:
+            with TeacherStoreWriter(str(path), teacher(), tables_of(), {"type": "test"}) as writer:
+                for start in range(0, len(SENTENCES), 2):
+                    window = [s for s in SENTENCES[start : start + 2] if s.key not in writer]
+                    writer.commit(records_of(window))
+                writer.finish()
+
+        original, renames = os.replace, itertools.count()
+
+        def replace(source: Path, target: Path) -> None:
+            reached = next(renames) == last
+            if not reached or after:
+                original(source, target)
+            if reached:
+                raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", replace)
+            with pytest.raises(Killed):
+                go_on(tmp_path / "broken")
+        if last == 8 and after:
+            assert len(TeacherStore.open(str(tmp_path / "broken"))) == 5
+        else:
+            with pytest.raises(ConfigurationError, match=r"is not complete|is not a teacher store"):
+                TeacherStore.open(str(tmp_path / "broken"))
+        go_on(tmp_path / "broken")
+        write_store(tmp_path / "whole")
+        assert content(tmp_path / "broken") == content(tmp_path / "whole")
+
+    def test_what_is_being_added_to_is_not_complete(self, tmp_path: Path) -> None:
+        write_store(tmp_path, SENTENCES[:2])
+        write_store(tmp_path, SENTENCES[2:4], finish=False)
+        with pytest.raises(ConfigurationError, match=r"broken off after 4 sentences"):
+            TeacherStore.open(str(tmp_path))
+        assert len(write_store(tmp_path, SENTENCES[4:])) == 5
+
+    def test_leftovers_are_cleared_away(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "a", SENTENCES[:2], finish=False)
+        (tmp_path / "a" / "shard.main.00001.safetensors.main.tmp").write_bytes(b"half")
+        (tmp_path / "a" / "shard.main.00001.safetensors").write_bytes(b"renamed, but the manifest was not")
+        write_store(tmp_path / "a", SENTENCES[2:])
+        write_store(tmp_path / "b")
+        assert content(tmp_path / "a") == content(tmp_path / "b")
+
+    def test_nothing_changes_without_anything_new(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        before = {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.*")}
+        write_store(tmp_path, [])
+        assert {file: file.stat().st_mtime_ns for file in tmp_path.glob("*.*")} == before
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({"fingerprint": "0" * 64}, "fingerprint is '000"),
+            (
+                {"labels": ("O", "I-PER", "B-PER")},
+                r"labels is \('O', 'I-PER', 'B-PER'\), not \('O', 'B-PER', 'I-PER'\)",
+            ),
+            ({"encoding": "float16"}, "encoding is 'float16', not 'float32'"),
+            ({"kind": "log_probabilities"}, "kind is 'log_probabilities', not 'potentials'"),
+            ({"constraints": "everywhere"}, "constraints is 'everywhere', not 'decoding'"),
+            ({"label_encoding": None}, "label_encoding is None, not 'BIO'"),
+        ],
+        ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+    )
+    @pytest.mark.parametrize("writer", ["main", "second"])
+    def test_another_teacher_is_refused(self, tmp_path: Path, change: dict, named: str, writer: str) -> None:
+        write_store(tmp_path)
+        before = content(tmp_path)
+        with pytest.raises(ConfigurationError, match=f"is the store of another teacher: {named}"):
+            write_store(tmp_path, writer=writer, **change)
+        assert {name: raw for name, raw in content(tmp_path).items() if "lock" not in name} == {
+            name: raw for name, raw in before.items() if "lock" not in name
+        }
+
+    def test_two_writers_share_a_store(self, tmp_path: Path) -> None:
+        write_store(tmp_path, SENTENCES[:3])
+        store = write_store(tmp_path, SENTENCES[2:], writer="second")
+        assert len(store) == 5
+        for sentence in SENTENCES:
+            np.testing.assert_array_equal(store.get(sentence.key), emissions_of(sentence))
+
+    def test_two_writers_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        first = TeacherStoreWriter(str(tmp_path), teacher(), tables_of(), {})
+        with first, pytest.raises(ConfigurationError, match=r"is being written by another process"):
+            TeacherStoreWriter(str(tmp_path), teacher(), tables_of(), {})
+        with TeacherStoreWriter(str(tmp_path), teacher(), tables_of(), {}):
+            pass
+
+    def test_a_damaged_store_is_not_added_to(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        (tmp_path / "shard.main.00000.safetensors").write_bytes(b"")
+        with pytest.raises(ConfigurationError, match=r"00000.safetensors is truncated"):
+            write_store(tmp_path, [])
+
+    def test_a_directory_of_something_else_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.tex").write_text("important")
+        with pytest.raises(ConfigurationError, match=r"is not a teacher store: it holds 'thesis.tex'"):
+            write_store(tmp_path)
+        assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
+
+    def test_output_below_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigurationError, match=r"cannot write the teacher store .*file/store: Not a directory"):
+            write_store(tmp_path / "file" / "store")
+
+    def test_a_full_disk_loses_nothing_that_was_committed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_store(tmp_path / "store", SENTENCES[:2], finish=False)
+        before = content(tmp_path / "store")
+
+        def no_space(descriptor: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", no_space)
+            with pytest.raises(
+                ConfigurationError, match=r"No space left on device. What was committed before is intact"
+            ):
+                write_store(tmp_path / "store", SENTENCES[2:])
+        assert content(tmp_path / "store") == before
+        write_store(tmp_path / "store", SENTENCES[2:])
+        write_store(tmp_path / "whole")
+        assert content(tmp_path / "store") == content(tmp_path / "whole")
+
+    @pytest.mark.parametrize("writer", ["", "a/b", "a.b", "ä", "x" * 65])
+    def test_bad_writer_name(self, tmp_path: Path, writer: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"is no name for a writer"):
+            write_store(tmp_path, writer=writer)
+
+    @pytest.mark.parametrize("change", [{"encoding": "bfloat16"}, {"kind": "opinions"}], ids=["encoding", "kind"])
+    def test_bad_choice(self, tmp_path: Path, change: dict) -> None:
+        with pytest.raises(ConfigurationError, match=f"{next(iter(change))} is '.*'; choose one of"):
+            write_store(tmp_path, **change)
+
+
+class TestRefusedEmissions:
+    def commit(self, path: Path, emissions: np.ndarray, words: str = "Ada sleeps", encoding: str = "float16") -> None:
+        with TeacherStoreWriter(str(path), teacher(encoding=encoding), tables_of(), {}) as writer:
+            sentence = Spoken("en", words)
+            writer.commit([Record(sentence.key, "en", words.split(), emissions.astype(np.float32))])
+            writer.finish()
+
+    @pytest.mark.parametrize(
+        ("value", "what"),
+        [(np.nan, "NaN"), (np.inf, r"\+inf"), (1e5, "a number that float16 cannot hold"), (-1e5, "a number that")],
+    )
+    def test_numbers_that_mean_nothing(self, tmp_path: Path, value: float, what: str) -> None:
+        emissions = np.zeros((2, 3))
+        emissions[1, 2] = value
+        with pytest.raises(ConfigurationError, match=f"{what}.* 'I-PER' of the word 'sleeps' .number 2.*'Ada sleeps'"):
+            self.commit(tmp_path, emissions)
+
+    def test_float32_holds_large_numbers(self, tmp_path: Path) -> None:
+        self.commit(tmp_path, np.full((2, 3), 1e5), encoding="float32")
+
+    def test_a_label_may_be_impossible(self, tmp_path: Path) -> None:
+        emissions = np.zeros((2, 3))
+        emissions[0, 1] = -np.inf
+        self.commit(tmp_path, emissions)
+        np.testing.assert_array_equal(TeacherStore.open(str(tmp_path)).get(Spoken("en", "Ada sleeps").key), emissions)
+
+    @pytest.mark.parametrize("shape", [(1, 3), (3, 3), (2, 2), (6,)])
+    def test_another_shape(self, tmp_path: Path, shape: tuple) -> None:
+        with pytest.raises(ConfigurationError, match=r"'Ada sleeps' have shape .*, not \(words, labels\) = \(2, 3\)"):
+            self.commit(tmp_path, np.zeros(shape))
+
+    def test_no_words(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"have shape"):
+            self.commit(tmp_path, np.zeros((0, 3)), words="")
+
+
+class TestManifest:
+    @given(
+        complete=st.booleans(),
+        labels=st.lists(st.text(), unique=True).map(tuple),
+        reader=st.dictionaries(st.text(), st.one_of(st.none(), st.integers(), st.text(), st.lists(st.text()))),
+        counts=st.dictionaries(st.text(min_size=1), st.integers(0)),
+    )
+    @settings(deadline=None)
+    def test_round_trip(
+        self, tmp_path_factory: pytest.TempPathFactory, complete: bool, labels: tuple, reader: dict, counts: dict
+    ) -> None:
+        manifest = Manifest(
+            writer="w",
+            complete=complete,
+            teacher=teacher(labels),
+            reader=reader,
+            tables_crc32=3,
+            sentences=counts,
+            words=counts,
+            shards=(ShardEntry("f", 1, 2, 3, ("en",), 4),),
+        )
+        file = tmp_path_factory.mktemp("manifest") / "manifest.w.json"
+        file.write_bytes(manifest.to_bytes())
+        assert Manifest.read(file) == manifest
