@@ -15,7 +15,7 @@ from allennlp.predictors.predictor import Predictor
 from structkd_plugin.tokenization import UNDETERMINED, TextWord, text_words, without_surrogates
 
 _INPUT_FIELDS = ("text", "words", "language")
-_PREDICTED_FIELDS = ("tags", "tag_probabilities", "entities")
+_PREDICTED_FIELDS = ("tags", "tag_probabilities", "label_probabilities", "entities")
 _BYTE_ORDER_MARK = "\ufeff"
 _DECIMALS = 6
 
@@ -61,13 +61,21 @@ class TaggerPredictor(Predictor):
         Whether to set the model to evaluation.
     language : `Optional[str]`, optional (default=`None`)
         Of sentences that name none; `None` for the reader's language.
+    all_labels : `bool`, optional (default=`False`)
+        Whether the output also has `label_probabilities`: for each word the marginal probability of every label.
     """
 
     def __init__(
-        self, model: Model, dataset_reader: DatasetReader, frozen: bool = True, language: Optional[str] = None
+        self,
+        model: Model,
+        dataset_reader: DatasetReader,
+        frozen: bool = True,
+        language: Optional[str] = None,
+        all_labels: bool = False,
     ) -> None:
         super().__init__(model, dataset_reader, frozen)
         self._language = language if language is not None else dataset_reader.language  # type: ignore[attr-defined]
+        self._all_labels = all_labels
         self._lines = 0
 
     def load_line(self, line: str) -> JsonDict:
@@ -124,6 +132,10 @@ class TaggerPredictor(Predictor):
         """
         outputs = dict(outputs)
         outputs["tag_probabilities"] = [round(p, _DECIMALS) for p in outputs["tag_probabilities"]]
+        if self._all_labels:
+            outputs["label_probabilities"] = [
+                {label: round(p, _DECIMALS) for label, p in word.items()} for word in outputs["label_probabilities"]
+            ]
         if "entities" in outputs:
             outputs["entities"] = [
                 {**entity, "probability": round(entity["probability"], _DECIMALS)} for entity in outputs["entities"]
@@ -171,26 +183,30 @@ class TaggerPredictor(Predictor):
     def _predict(self, sentences: Sequence[_Sentence]) -> List[JsonDict]:
         instances = [self._instance(sentence) for sentence in sentences if sentence.words]
         outputs: Iterator[Dict[str, Any]] = iter(self._model.forward_on_instances(instances) if instances else [])
-        nothing: Dict[str, Any] = {"tags": [], "tag_probabilities": []}
+        nothing: Dict[str, Any] = {"tags": [], "tag_probabilities": [], "label_probabilities": []}
         if self._model.label_encoding is not None:
             nothing["entities"] = []
-        return [_result(sentence, next(outputs) if sentence.words else nothing) for sentence in sentences]
+        return [self._result(sentence, next(outputs) if sentence.words else nothing) for sentence in sentences]
+
+    def _result(self, sentence: _Sentence, output: Dict[str, Any]) -> JsonDict:
+        result: JsonDict = {
+            "text": sentence.text,
+            "language": sentence.language,
+            "words": [word.text for word in sentence.words],
+            "tags": list(output["tags"]),
+            "tag_probabilities": list(output["tag_probabilities"]),
+        }
+        if self._all_labels:
+            labels: List[str] = self._model.labels  # type: ignore[assignment]
+            result["label_probabilities"] = [
+                dict(zip(labels, row, strict=True)) for row in output["label_probabilities"]
+            ]
+        if "entities" in output:
+            result["entities"] = [_entity(sentence, entity) for entity in output["entities"]]
+        return {**result, **sentence.carried}
 
     def _place(self) -> str:
         return f"line {self._lines} of the input (blank lines not counted)"
-
-
-def _result(sentence: _Sentence, output: Dict[str, Any]) -> JsonDict:
-    result: JsonDict = {
-        "text": sentence.text,
-        "language": sentence.language,
-        "words": [word.text for word in sentence.words],
-        "tags": list(output["tags"]),
-        "tag_probabilities": list(output["tag_probabilities"]),
-    }
-    if "entities" in output:
-        result["entities"] = [_entity(sentence, entity) for entity in output["entities"]]
-    return {**result, **sentence.carried}
 
 
 def _entity(sentence: _Sentence, entity: Dict[str, Any]) -> JsonDict:

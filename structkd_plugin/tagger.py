@@ -18,11 +18,13 @@ from structkd_plugin.crf.spans import span_log_probability
 from structkd_plugin.metrics import AccuracyByLanguage, SentenceAverages, SpanF1ByLanguage
 from structkd_plugin.metrics.language_metric import LanguageMetric
 from structkd_plugin.objectives import Objective
-from structkd_plugin.tag_schemes import spans_of
+from structkd_plugin.tag_schemes import canonical_scheme, spans_of
 from structkd_plugin.teacher_batch import TeacherBatch, TeacherDescription
 
 logger = logging.getLogger(__name__)
 
+# Where the readers put the labels.
+LABEL_NAMESPACE = "labels"
 TRANSITIONS = ("learned", "none")
 CONSTRAINTS = ("decoding", "everywhere")
 
@@ -42,7 +44,7 @@ class StructuredTagger(CheckedOptions, Model):
     # Parameters
 
     vocab : `Vocabulary`
-        With the labels in `label_namespace`.
+        With the labels in the namespace `labels`.
     text_field_embedder : `TextFieldEmbedder`
         Gives (B, T, D) for the words of a sentence.
     encoder : `Seq2SeqEncoder`, optional
@@ -62,7 +64,6 @@ class StructuredTagger(CheckedOptions, Model):
         Of the embedded and of the encoded words.
     training_metrics : `bool`, optional (default = False)
         Whether to decode the training batches too, to show the metric on them.
-    label_namespace : `str`, optional (default = "labels")
     """
 
     default_predictor = "structkd_tagger"
@@ -79,7 +80,6 @@ class StructuredTagger(CheckedOptions, Model):
         objective: Optional[Objective] = None,
         dropout: float = 0.0,
         training_metrics: bool = False,
-        label_namespace: str = "labels",
         initializer: InitializerApplicator = InitializerApplicator(),  # noqa: B008 (AllenNLP's own convention)
         regularizer: Optional[RegularizerApplicator] = None,
         serialization_dir: Optional[str] = None,
@@ -93,13 +93,18 @@ class StructuredTagger(CheckedOptions, Model):
         )
         _check_choice("transitions", transitions, TRANSITIONS)
         _check_choice("constraints", constraints, CONSTRAINTS)
-        index_to_label = vocab.get_index_to_token_vocabulary(label_namespace)
+        index_to_label = vocab.get_index_to_token_vocabulary(LABEL_NAMESPACE)
         if not index_to_label:
             raise ConfigurationError(
-                f"the vocabulary has no labels in the namespace {label_namespace!r}: train on files with gold tags, "
+                f"the vocabulary has no labels in the namespace {LABEL_NAMESPACE!r}: train on files with gold tags, "
                 "or list the labels under vocabulary.tokens_to_add"
             )
         self.labels: List[str] = [index_to_label[i] for i in range(len(index_to_label))]
+        if label_encoding is not None:
+            try:
+                label_encoding = canonical_scheme(label_encoding)
+            except ValueError as error:
+                raise ConfigurationError(f"model.label_encoding: {error}") from None
         self.label_encoding = label_encoding
         self.objective = objective
         self.training_metrics = training_metrics
@@ -200,6 +205,12 @@ class StructuredTagger(CheckedOptions, Model):
                     f"{missing or 'none'} and has besides {extra or 'none'}; give both the same labels, "
                     "listing them under vocabulary.tokens_to_add of both configurations"
                 )
+            if teacher.label_encoding != self.label_encoding:
+                raise ConfigurationError(
+                    f"teacher {teacher.name} writes spans as {teacher.label_encoding or 'no encoding'}, the student as "
+                    f"{self.label_encoding or 'no encoding'}, so that the same labels mean different things: have the "
+                    "readers of both convert to one scheme, and set model.label_encoding to it in both configurations"
+                )
             if self.objective.needs_transitions and teacher.kind != "potentials":
                 raise ConfigurationError(
                     f"the objective {self.objective.name} needs a teacher with transitions, and teacher {teacher.name} "
@@ -213,9 +224,10 @@ class StructuredTagger(CheckedOptions, Model):
 
         # Returns
 
-        `Dict[str, Any]` : `words`, `language`, `tags` and `tag_probabilities` (marginal probability of each tag)
-            of each sentence; with a label encoding also `entities`, each with label, start, end (words, the end
-            exclusive) and the probability that exactly this span is one.
+        `Dict[str, Any]` : of each sentence `words`, `language`, `tags`, `tag_probabilities` (marginal probability of
+            each tag) and `label_probabilities` (T, L) (that of every label, in the order of `labels`); with a label
+            encoding also `entities`, each with label, start, end (words, the end exclusive) and the probability that
+            exactly this span is one.
         """
         emissions, mask = output_dict["emissions"], output_dict["mask"]
         distribution = self.distribution(emissions, mask)
@@ -225,7 +237,13 @@ class StructuredTagger(CheckedOptions, Model):
         conditionals = None
         if self.label_encoding is not None:
             conditionals = distribution.log_conditionals.exp().cpu()
-        result: Dict[str, Any] = {"words": [], "language": [], "tags": [], "tag_probabilities": []}
+        result: Dict[str, Any] = {
+            "words": [],
+            "language": [],
+            "tags": [],
+            "tag_probabilities": [],
+            "label_probabilities": [],
+        }
         if self.label_encoding is not None:
             result["entities"] = []
         for b in range(emissions.shape[0]):
@@ -237,6 +255,7 @@ class StructuredTagger(CheckedOptions, Model):
             result["language"].append(metadata.get("language"))
             result["tags"].append(tags)
             result["tag_probabilities"].append(rows.gather(1, labels.unsqueeze(1)).squeeze(1).tolist())
+            result["label_probabilities"].append(rows.tolist())
             if conditionals is not None:
                 result["entities"].append(self._entities(tags, rows, conditionals[b]))
         return result
@@ -283,7 +302,10 @@ class StructuredTagger(CheckedOptions, Model):
             )
         weight = torch.where(taught, torch.where(labelled, interpolation, torch.ones_like(zero)), zero)
         counted = labelled | taught
-        per_sentence = weight * objective + (1.0 - weight) * nll
+        # 0 times infinity would be NaN: what has no weight has no say.
+        per_sentence = torch.where(weight > 0, weight * objective, zero) + torch.where(
+            weight < 1, (1 - weight) * nll, zero
+        )
         return torch.where(counted, per_sentence, zero).sum() / counted.sum().clamp(min=1)
 
     def _objective_of(

@@ -1,6 +1,6 @@
 """The one contract between the data side (stores, loader, callback) and the model side (tagger, objectives)."""
 
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from typing_extensions import Protocol, runtime_checkable
@@ -41,6 +41,7 @@ class TeacherDescription(NamedTuple):
     languages: Tuple[str, ...]
     labels: Tuple[str, ...]
     kind: str  # "potentials" (a CRF) or "log_probabilities" (a softmax tagger)
+    label_encoding: Optional[str]  # how the labels write spans, such as "BIO"; none where every word has its own label
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from allennlp.commands import main
 from allennlp.commands.train import train_model
 from allennlp.common.checks import ConfigurationError
@@ -204,6 +205,39 @@ def test_files_of_the_reader_are_tagged_whatever_their_gold_tags(predict, batch_
     assert [tag for output in outputs for tag in output["tags"]] == ["B-PER", "O", "B-LOC", "O", "O"]
     for output in outputs:
         check_offsets(output)
+
+
+def test_conllu_files_are_tagged_on_the_device_named(predict):
+    """Another format than the archive's is an override of its reader; -1 is the CPU."""
+    rows = [("1-2", "Zur"), ("1", "zu"), ("2", "der"), ("3", "Anna")]
+    conllu = "# sent_id = c7\n" + "".join("\t".join([number, word, *["_"] * 8]) + "\n" for number, word in rows) + "\n"
+    reader = {"validation_dataset_reader": {"type": "structkd_conllu", "label": None, "language": "de"}}
+    arguments = ["--use-dataset-reader", "--overrides", json.dumps(reader), "--cuda-device", "-1"]
+    (output,) = predict(conllu, *arguments)
+    assert output["words"] == ["zu", "der", "Anna"]
+    assert output["sentence_id"] == "c7"
+    assert output["tags"][2] == "B-PER"
+    check_offsets(output)
+
+
+def test_a_device_that_is_not_there_is_named(predict):
+    if torch.cuda.is_available():
+        assert len(predict("Anna lacht.", "--cuda-device", "0")) == 1
+        return
+    with pytest.raises(ConfigurationError, match="GPU"):
+        predict("Anna lacht.", "--cuda-device", "0")
+
+
+def test_the_probability_of_every_label_on_request(predict):
+    arguments = ["--predictor-args", json.dumps({"all_labels": True})]
+    tagged, empty = predict('Anna lacht.\n{"text": ""}\n', *arguments)
+    assert empty["label_probabilities"] == []
+    assert len(tagged["label_probabilities"]) == len(tagged["words"])
+    for tag, probability, labels in zip(
+        tagged["tags"], tagged["tag_probabilities"], tagged["label_probabilities"], strict=True
+    ):
+        assert labels[tag] == probability
+        assert sum(labels.values()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(

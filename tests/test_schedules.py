@@ -35,7 +35,9 @@ def test_three_epochs_of_two_batches(params: dict, expected: list) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [ConstantSchedule(0.5), LinearSchedule(per="epoch"), PercentPerEpochSchedule(1.0)], ids=repr
+    "schedule",
+    [ConstantSchedule(0.5), LinearSchedule(per="epoch"), PercentPerEpochSchedule(1.0)],
+    ids=lambda schedule: type(schedule).__name__,
 )
 def test_only_linear_per_step_needs_the_length_of_an_epoch(schedule: Schedule) -> None:
     assert 0.0 <= schedule(Progress(1, 3, None, 4)) <= 1.0

@@ -83,7 +83,7 @@ def test_loss_without_teachers_is_the_mean_negative_log_likelihood_of_labelled_s
     student = model.crf(output["emissions"], output["mask"])
     nll = -student.log_prob(batch["tags"].clamp(min=0))
     torch.testing.assert_close(output["loss"], nll[:3].mean())
-    assert model.get_metrics()["nll"] == pytest.approx(float(nll[:3].mean()), rel=1e-5)
+    assert model.get_metrics()["nll"] == pytest.approx(nll[:3].mean().item(), rel=1e-5)
 
 
 def test_loss_weighs_gold_tags_and_teachers_sentence_by_sentence(instances, vocab):
@@ -153,7 +153,14 @@ def test_output_is_words_tags_and_probabilities(instances, vocab):
             assert result["tags"][entity["start"]] == f"B-{entity['label']}"
             # A span is at most as probable as the tag it begins with.
             assert 0 < entity["probability"] <= result["tag_probabilities"][entity["start"]] + 1e-6
-    assert set(results[0]) == {"words", "language", "tags", "tag_probabilities", "entities"}
+    assert set(results[0]) == {
+        "words",
+        "language",
+        "tags",
+        "tag_probabilities",
+        "label_probabilities",
+        "entities",
+    }
     alone = model.forward_on_instances(instances[1:2])[0]
     assert alone["tags"] == results[1]["tags"]
     assert alone["tag_probabilities"] == pytest.approx(results[1]["tag_probabilities"], abs=1e-6)
@@ -234,7 +241,13 @@ def test_weights_survive_saving_and_loading(instances, vocab, tmp_path):
 
 
 def description(**changes):
-    fields = {"name": "stores/en", "languages": ("en",), "labels": tuple(LABELS), "kind": "potentials"}
+    fields = {
+        "name": "stores/en",
+        "languages": ("en",),
+        "labels": tuple(LABELS),
+        "kind": "potentials",
+        "label_encoding": "BIO",
+    }
     return TeacherDescription(**{**fields, **changes})
 
 
@@ -254,6 +267,11 @@ def test_the_tagger_accepts_teachers_that_fit(vocab):
             r"lacks \['B-LOC', 'I-LOC'\] and has besides \['B-ORG'\]; .*tokens_to_add",
         ),
         (
+            {"type": "posterior"},
+            {"label_encoding": "IOB1"},
+            "writes spans as IOB1, the student as BIO, .* have the readers of both convert",
+        ),
+        (
             {"type": "k_best", "k": 3},
             {"kind": "log_probabilities"},
             "k_best needs a teacher with transitions.*stores/en",
@@ -264,12 +282,33 @@ def test_the_tagger_accepts_teachers_that_fit(vocab):
             "needs a teacher with transitions",
         ),
     ],
-    ids=["no-objective", "labels-differ", "k_best-of-softmax", "sum-with-k_best-of-softmax"],
+    ids=["no-objective", "labels-differ", "encodings-differ", "k_best-of-softmax", "sum-with-k_best-of-softmax"],
 )
 def test_teachers_that_do_not_fit_are_refused(vocab, objective, changes, message):
     model = make_model(vocab, **({"objective": objective} if objective else {}))
     with pytest.raises(ConfigurationError, match=message):
         model.check_teachers([description(**changes)])
+
+
+def test_a_vocabulary_without_labels_is_refused():
+    with pytest.raises(ConfigurationError, match=r"no labels in the namespace 'labels'.*tokens_to_add"):
+        make_model(Vocabulary())
+
+
+def test_both_names_of_an_encoding_are_known(vocab):
+    assert make_model(vocab, label_encoding="IOB2").label_encoding == "BIO"
+
+
+def test_what_has_no_weight_has_no_say(instances, vocab):
+    """An objective may be infinite where the student forbids what a teacher allows."""
+    batch = make_batch(instances[:3], vocab)
+    model = make_model(vocab, objective={"type": "cross_entropy"})
+    with torch.no_grad():
+        model.crf.transitions[:, 1] = -math.inf
+        model.crf.start_transitions[1] = -math.inf
+    teacher = TeacherBatch([make_teacher(batch, vocab, [1.0] * 3)], torch.tensor(0.0))
+    batch["tags"] = torch.zeros_like(batch["tags"])
+    assert model(**batch, teacher=teacher)["loss"].isfinite()
 
 
 def test_a_teacher_without_an_objective_is_refused(instances, vocab):
@@ -308,8 +347,7 @@ def test_ill_formed_gold_tags_are_named_where_they_cannot_be_learnt(vocab):
             {"label_encoding": "BMES"},
             "model.label_encoding does not fit the labels: label 'I-.*' is not of the encoding",
         ),
-        ({"label_encoding": "BILOU"}, "unknown label encoding 'BILOU'"),
-        ({"label_namespace": "tags"}, "no labels in the namespace 'tags'"),
+        ({"label_encoding": "BILOU"}, "model.label_encoding: unknown scheme 'BILOU'"),
         ({"encoder": {"type": "lstm", "input_size": 7, "hidden_size": 5}}, "set the encoder's input_size to 6"),
         (
             {"feedforward": {"input_dim": 9, "num_layers": 1, "hidden_dims": 4, "activations": "relu"}},

@@ -81,10 +81,15 @@ def test_another_task_is_one_block(build, tmp_path):
     [
         ("(import '{}/base.libsonnet')", "set `task`"),
         ("(import '{}/teacher.libsonnet')", "set `language`"),
+        (
+            "(import '{}/posterior.jsonnet') + {{ hiden_size:: 7 }}",
+            "no option hiden_size; the options are .*hidden_size",
+        ),
+        ("(import '{}/baseline.jsonnet') + {{ temperature:: 2 }}", "no option temperature"),
     ],
-    ids=["task", "language"],
+    ids=["task", "language", "misspelt", "of-another-method"],
 )
-def test_what_is_required_is_asked_for(jsonnet, message, tmp_path):
+def test_what_is_required_or_misspelt_is_named(jsonnet, message, tmp_path):
     config = tmp_path / "incomplete.jsonnet"
     config.write_text(jsonnet.format(ROOT / "training_configs"))
     with pytest.raises(RuntimeError, match=message):

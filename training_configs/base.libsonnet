@@ -26,6 +26,16 @@
   transition_learning_rate:: 0.01,
   seed:: 1,
 
+  // The names of all hidden fields: a misspelt one would otherwise be a field that nobody reads.
+  options:: [
+    'batch_size', 'character_size', 'dropout', 'epochs', 'hidden_size', 'languages', 'learning_rate', 'objective',
+    'options', 'schedule', 'seed', 'stores', 'task', 'transition_learning_rate', 'transitions', 'word_size',
+  ],
+  local hidden = std.setDiff(std.set(std.objectFieldsAll(self)), std.set(std.objectFields(self))),
+  local unknown = std.setDiff(hidden, std.set(self.options)),
+  assert unknown == [] :
+         'there is no option %s; the options are %s' % [std.join(', ', unknown), std.join(', ', self.options)],
+
   local experiment = self,
   local by_language(split) = {
     [language]: experiment.task.file(language, split)

@@ -1,5 +1,6 @@
 // Pos.+Top-WK: the average of both (Wang et al. 2020).
 (import 'baseline.jsonnet') {
+  options+:: ['k'],
   k:: 5,
 
   stores:: 'runs/stores',

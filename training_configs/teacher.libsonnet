@@ -1,5 +1,6 @@
 // A teacher: one language, and larger than a student. Each teacher_LANGUAGE.jsonnet names its language.
 (import 'base.libsonnet') {
+  options+:: ['language'],
   language:: error 'set `language`, for instance  (import "teacher.libsonnet") { language:: "en" }',
   task:: import 'upos.libsonnet',
   languages:: [self.language],

@@ -1,6 +1,6 @@
 """The module that owns a CRF's tables, and puts constraints where they are asked for."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 
@@ -92,6 +92,26 @@ class LinearChainCRFLayer(torch.nn.Module):
             self.get_buffer("_start_barrier"),
             self.get_buffer("_end_barrier"),
         )
+
+    def tables(self) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """
+        The tables of the distribution that training sees: what, with emissions, determines it.
+
+        # Returns
+
+        `Tuple[torch.Tensor, torch.Tensor, torch.Tensor]` : transitions (L, L), start and end (L,), without gradient; 0
+            without learnt transitions, −inf where constraints hold everywhere and forbid.
+        """
+        names = ("transitions", "start_transitions", "end_transitions")
+        shapes = ((self.num_labels, self.num_labels), (self.num_labels,), (self.num_labels,))
+        barriers = ("_transitions_barrier", "_start_barrier", "_end_barrier")
+        tables = []
+        for name, shape, barrier in zip(names, shapes, barriers, strict=True):
+            table = getattr(self, name).detach() if self.learn_transitions else torch.zeros(shape)
+            if self.constrained and self.constraints_in == "everywhere":
+                table = table + self.get_buffer(barrier)
+            tables.append(table)
+        return tables[0], tables[1], tables[2]
 
     def _load_from_state_dict(
         self,

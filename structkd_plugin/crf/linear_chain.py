@@ -1,12 +1,34 @@
 """The linear-chain CRF as a distribution over the labellings of a sentence."""
 
-from functools import cached_property, partial
-from typing import Callable, Optional, Tuple
+from functools import partial
+from typing import Any, Callable, Dict, Generic, Optional, Tuple, TypeVar, cast
 
 import torch
 
 from structkd_plugin.crf import reference, scaled
 from structkd_plugin.crf.reference import FORBIDDEN, FORBIDDEN_BELOW, Potentials
+
+_Value = TypeVar("_Value")
+
+
+class _Cached(Generic[_Value]):
+    """
+    A property that is computed once with and once without gradient.
+
+    What was computed where gradients are off must not be used where they are on: it would be a constant there.
+    """
+
+    def __init__(self, compute: Callable[[Any], _Value]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, crf: "LinearChainCRF", owner: Any = None) -> _Value:
+        if crf is None:
+            return cast(_Value, self)
+        key = (self._compute.__name__, crf._is_fixed)
+        if key not in crf._cache:
+            crf._cache[key] = self._compute(crf)
+        return cast(_Value, crf._cache[key])
 
 
 class LinearChainCRF:
@@ -53,6 +75,8 @@ class LinearChainCRF:
         if not emissions.is_floating_point():
             raise ValueError(f"emissions must be floating-point numbers, not {emissions.dtype}")
         batch, words, labels = emissions.shape
+        self._cache: Dict[Tuple[str, bool], Any] = {}
+        self._plain = False
         if mask is None:
             self._order: Optional[torch.Tensor] = None
             lengths = torch.full((batch,), words, dtype=torch.long, device=emissions.device)
@@ -61,6 +85,8 @@ class LinearChainCRF:
                 raise ValueError(
                     f"mask must have shape (B, T) = {(batch, words)} like the emissions, not {tuple(mask.shape)}"
                 )
+            if mask.device != emissions.device:
+                raise ValueError(f"the mask is on {mask.device}, the emissions on {emissions.device}: move one of them")
             if mask.dtype != torch.bool:
                 raise ValueError(f"mask must be boolean, not {mask.dtype}: write mask.bool()")
             # (B, T): positions of the words, then those of the rest
@@ -86,18 +112,19 @@ class LinearChainCRF:
 
     # ---------------------------------------------------------------- properties
 
-    @cached_property
+    @_Cached
     def log_partition(self) -> torch.Tensor:
         """log Z, shape (B,), nats: 0 for a sentence without words, −inf where no labelling is allowed."""
         return _minus_infinity_where_forbidden(self._raw_log_partition)
 
-    @cached_property
+    @_Cached
     def log_marginals(self) -> torch.Tensor:
         """log q_t(y), shape (B, T, L), nats: −inf where y is forbidden, 0 at masked words."""
         log_q = _minus_infinity_where_forbidden(self._raw_log_marginals)
-        return self._scatter(torch.where(self._real_words, log_q, log_q.new_zeros(())))
+        log_q = torch.where(self._possible.view(-1, 1, 1), log_q, log_q.new_full((), -float("inf")))
+        return self._scatter(torch.where(self._inside.unsqueeze(2), log_q, log_q.new_zeros(())))
 
-    @cached_property
+    @_Cached
     def marginals(self) -> torch.Tensor:
         """
         q_t(y) = p(y_t = y), shape (B, T, L), each word's row adding up to 1; rows of 0 at masked words.
@@ -106,7 +133,7 @@ class LinearChainCRF:
         """
         return self._scatter(self._compact_marginals)
 
-    @cached_property
+    @_Cached
     def edge_marginals(self) -> torch.Tensor:
         """
         q_t(i, j) = p(y_t = i, y_{t+1} = j), shape (B, T−1, L, L) as [from, to], each adding up to 1.
@@ -121,17 +148,18 @@ class LinearChainCRF:
         # An edge beyond the sentence is 0, and must not overwrite one that is not.
         return torch.zeros_like(edges).scatter_add(1, index, edges)
 
-    @cached_property
+    @_Cached
     def argmax(self) -> torch.Tensor:
         """
         The most probable tags, shape (B, T), int64, 0 at masked words.
 
-        Among equals the last word takes the lowest label, then the word before it, and so on.
+        Among equals the last word takes the lowest label, then the word before it, and so on. In a sentence nothing is
+        allowed for they mean nothing: `log_partition` is −inf there.
         """
         with torch.no_grad():
             return self._scatter(reference.best_path(self._potentials))
 
-    @cached_property
+    @_Cached
     def entropy(self) -> torch.Tensor:
         """
         −Σ_y p(y) log p(y), shape (B,), nats.
@@ -263,7 +291,7 @@ class LinearChainCRF:
         p = self._potentials
         other = self._with(p.emissions, p.transitions, p.start, p.end)
         other._independent = self._independent
-        other.__dict__["_messages"] = None
+        other._plain = True
         return other
 
     def without_transitions(self) -> "LinearChainCRF":
@@ -294,7 +322,7 @@ class LinearChainCRF:
 
     # ---------------------------------------------------------------- the chain as a Markov chain
 
-    @cached_property
+    @_Cached
     def log_conditionals(self) -> torch.Tensor:
         """
         log p(y_{t+1} = j | y_t = i), shape (B, T−1, L, L) as [from, to], words of a sentence moved to the front.
@@ -303,7 +331,7 @@ class LinearChainCRF:
         """
         return self._log_chain[1]
 
-    @cached_property
+    @_Cached
     def _raw_log_partition(self) -> torch.Tensor:
         """(B,), below `FORBIDDEN_BELOW` where no labelling is allowed."""
         if self._independent:
@@ -313,7 +341,7 @@ class LinearChainCRF:
             return scaled.log_partition(self._potentials, self._messages)
         return reference.log_partition(self._potentials)
 
-    @cached_property
+    @_Cached
     def _raw_log_marginals(self) -> torch.Tensor:
         """(B, T, L), meaningless beyond the sentence and where no labelling is allowed."""
         if self._independent:
@@ -322,16 +350,16 @@ class LinearChainCRF:
             return scaled.log_marginals(self._potentials, self._messages)
         return reference.log_marginals(self._potentials, self._beta)
 
-    @cached_property
+    @_Cached
     def _messages(self) -> Optional[scaled.Messages]:
         """What the fast path works with, or none where only the reference is exact."""
-        return scaled.messages(self._potentials)
+        return None if self._plain else scaled.messages(self._potentials)
 
-    @cached_property
+    @_Cached
     def _beta(self) -> torch.Tensor:
         return reference.backward_messages(self._potentials)
 
-    @cached_property
+    @_Cached
     def _log_chain(self) -> Tuple[torch.Tensor, torch.Tensor]:
         """log p(y_1) (B, L) and log p(y_{t+1} | y_t) (B, T−1, L, L)."""
         batch, words, labels = self._source_shape
@@ -343,7 +371,7 @@ class LinearChainCRF:
             reference.log_conditionals(self._potentials, self._beta),
         )
 
-    @cached_property
+    @_Cached
     def _chain(self) -> Tuple[torch.Tensor, torch.Tensor]:
         """p(y_1) (B, L) and p(y_t, y_{t+1}) (B, T−1, L, L), 0 beyond the sentence and where no labelling is allowed."""
         _, words, _ = self._source_shape
@@ -353,7 +381,7 @@ class LinearChainCRF:
             return torch.zeros_like(first), self._log_chain[1]
         return first, self._compact_edge_marginals
 
-    @cached_property
+    @_Cached
     def _compact_marginals(self) -> torch.Tensor:
         if self._is_fixed and not self._independent and self._messages is not None:
             q = scaled.marginals(self._messages).transpose(0, 1)
@@ -361,40 +389,41 @@ class LinearChainCRF:
             q = self._raw_log_marginals.exp()
         return torch.where(self._real_words, q, q.new_zeros(()))
 
-    @cached_property
+    @_Cached
     def _compact_edge_marginals(self) -> torch.Tensor:
         # (B, T-1, L, L)
         edges = self._compact_marginals[:, :-1].unsqueeze(3) * self._log_chain[1].exp()
         return torch.where(self._real_words[:, 1:].unsqueeze(3), edges, edges.new_zeros(()))
 
-    @cached_property
+    @_Cached
     def _possible(self) -> torch.Tensor:
         """(B,): the sentence has a word and an allowed labelling."""
         return (self._potentials.lengths > 0) & (self._raw_log_partition.detach() > FORBIDDEN_BELOW)
 
-    @cached_property
+    @_Cached
     def _real_words(self) -> torch.Tensor:
         """(B, T, 1)"""
         return (self._inside & self._possible.unsqueeze(1)).unsqueeze(2)
 
     def _divergence(self, student: "LinearChainCRF", subtract_entropy: bool) -> torch.Tensor:
         """KL(p ‖ p_student), or the cross-entropy, (B,)."""
-        analytic = self._is_fixed and self._messages is not None and student._messages is not None
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not analytic):
-            first, rest = self._chain
-            log_first, log_rest = self._log_chain
-            student_first, student_rest = student._log_chain
-            if not subtract_entropy:
-                log_first, log_rest = torch.zeros_like(log_first), torch.zeros_like(log_rest)
-            value = self._expected(first, log_first - student_first)
-            value = value + self._expected_edges(rest, log_rest - student_rest)
-            value = self._infinite_where_impossible(value, student)
-        if not analytic or student._is_fixed:
-            return value
-        assert self._messages is not None
-        assert student._messages is not None
+        if not self._is_fixed or student._is_fixed or self._messages is None or student._messages is None:
+            return self._recorded_divergence(student, subtract_entropy)
+        with torch.no_grad():
+            value = self._recorded_divergence(student, subtract_entropy)
         expected = scaled.expected_counts(self._messages, self._potentials.lengths)
         return scaled.divergence(student._potentials, student._messages, value, expected)
+
+    def _recorded_divergence(self, student: "LinearChainCRF", subtract_entropy: bool) -> torch.Tensor:
+        """The same as operations that autograd records."""
+        first, rest = self._chain
+        log_first, log_rest = self._log_chain
+        student_first, student_rest = student._log_chain
+        if not subtract_entropy:
+            log_first, log_rest = torch.zeros_like(log_first), torch.zeros_like(log_rest)
+        value = self._expected(first, log_first - student_first)
+        value = value + self._expected_edges(rest, log_rest - student_rest)
+        return self._infinite_where_impossible(value, student)
 
     @property
     def _is_fixed(self) -> bool:
@@ -423,6 +452,7 @@ class LinearChainCRF:
         other = object.__new__(LinearChainCRF)
         other._order, other._inside, other._source_shape = self._order, self._inside, self._source_shape
         other._independent = False
+        other._cache, other._plain = {}, self._plain
         transitions, start, end = tables
         other._potentials = Potentials(emissions, transitions, start, end, self._potentials.lengths)
         return other

@@ -9,18 +9,19 @@ normalised to sum 1 at every word; log Z is the sum of the logarithms of what wa
 the same product from the right. Nothing here is differentiated by recording operations: every gradient is a closed form
 of marginals and of conditional expectations (docs/mathematics.md, "Gradients").
 
-**When it is exact.** An entry below 1e-38 is lost in float32. That matters only where all that is left of a word's sum
-comes through such entries: then the sum before normalising is tiny. As long as no sum is below `RESCUE_BELOW`, what
-was lost is less than 1e-7 of what was kept. Otherwise the functions return `None`, and the caller uses the reference.
+**When it is exact.** A probability below 1e-38 is lost in float32, and what comes through it later may be all that is
+left. So every message of a label that can be reached must be at least `RESCUE_BELOW`: then what the next word makes of
+it is held too, and nothing is lost but what is smaller than rounding. Otherwise the functions return `None`, and the
+caller uses the reference.
 """
 
 from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 
-from structkd_plugin.crf.reference import Potentials
+from structkd_plugin.crf.reference import FORBIDDEN_BELOW, Potentials
 
-# Of a word's sum, whose largest possible value is of the order of 1.
+# Of a message, the sum or the largest of which is 1 for every word.
 RESCUE_BELOW = 1e-30
 
 
@@ -37,10 +38,10 @@ class Messages(NamedTuple):
 
 def messages(p: Potentials) -> Optional[Messages]:
     """The messages of both directions without gradient, or `None` where the reference has to be asked."""
-    with torch.no_grad():
-        batch, words, _ = p.emissions.shape
-        if words == 0 or batch == 0:
-            return None
+    batch, words, _ = p.emissions.shape
+    if words == 0 or batch == 0:
+        return None
+    with torch.no_grad(), _full_precision(p.emissions):
         # One table for all sentences is stored once and expanded: then the products are of two matrices.
         shared = p.transitions.stride(0) == 0 or batch == 1
         table = p.transitions[0] if shared else p.transitions
@@ -75,39 +76,68 @@ def messages(p: Potentials) -> Optional[Messages]:
         beta = ending
         betas: List[torch.Tensor] = [beta]
         rights = [weights[words - 1] * beta]
-        backward_totals = []
         for t in range(words - 2, -1, -1):
             following = _times(rights[-1], transposed)
             largest = following.amax(dim=1, keepdim=True)
-            backward_totals.append(largest)
             beta = torch.where(inside[t + 1], following / largest, ending)
             betas.append(beta)
             rights.append(weights[t] * beta)
         betas.reverse()
         rights.reverse()
 
+        # (T, B, L) each
+        alpha, beta = torch.stack(alphas), torch.stack(betas)
+        if not _all_held(p, alpha, beta, shared, inside, last):
+            return None
         # (T, B, 1)
         sums = torch.stack(totals)
-        one = torch.ones_like(sums)
-        smallest = torch.where(inside, sums, one).amin()
-        if backward_totals:
-            back = torch.stack(backward_totals[::-1])
-            smallest = torch.minimum(smallest, torch.where(inside[1:], back, one[1:]).amin())
         has_words = p.lengths > 0
-        smallest = torch.minimum(smallest, torch.where(has_words, last, torch.ones_like(last)).amin())
-        if not bool(smallest > RESCUE_BELOW):
-            return None
         log_partition = torch.where(inside, sums.log() + top, torch.zeros_like(sums)).sum(dim=0).squeeze(1)
         log_partition = log_partition + last.log() + (start_top + end_top).squeeze(1)
         log_partition = log_partition + shift * (p.lengths - 1).clamp(min=0)
         return Messages(
             torch.where(has_words, log_partition, torch.zeros_like(log_partition)),
-            torch.stack(alphas),
+            alpha,
             torch.stack(rights),
-            torch.stack(betas),
+            beta,
             matrix,
             inside,
         )
+
+
+def _all_held(
+    p: Potentials, alpha: torch.Tensor, beta: torch.Tensor, shared: bool, inside: torch.Tensor, last: torch.Tensor
+) -> bool:
+    """Whether every message of a label that can be reached, from its side, is large enough; False for NaN."""
+    one = torch.ones_like(alpha)
+    forbidden = torch.stack([(x < FORBIDDEN_BELOW).any() for x in (p.emissions, p.transitions, p.start, p.end)]).any()
+    if bool(forbidden):
+        # 0 is right for what cannot be reached: follow what is allowed through the sentence, from both sides.
+        words = alpha.shape[0]
+        allowed_table = (p.transitions[0] if shared else p.transitions) > FORBIDDEN_BELOW
+        table = allowed_table.to(alpha.dtype)
+        allowed = (p.emissions > FORBIDDEN_BELOW).transpose(0, 1)
+        forward = [(p.start > FORBIDDEN_BELOW) & allowed[0]]
+        for t in range(1, words):
+            reached = (_times(forward[-1].to(alpha.dtype), table) > 0) & allowed[t]
+            forward.append(torch.where(inside[t], reached, forward[-1]))
+        ending = p.end > FORBIDDEN_BELOW
+        backward = [ending]
+        for t in range(words - 2, -1, -1):
+            reached = _times((backward[-1] & allowed[t + 1]).to(alpha.dtype), table.transpose(-2, -1)) > 0
+            backward.append(torch.where(inside[t + 1], reached, ending))
+        backward.reverse()
+        alpha = torch.where(torch.stack(forward), alpha, one)
+        beta = torch.where(torch.stack(backward), beta, one)
+    # (B,)
+    last = torch.where(p.lengths > 0, last, torch.ones_like(last))
+    smallest = torch.stack([torch.where(inside, torch.minimum(alpha, beta), one).amin(), last.amin()]).amin()
+    return bool(smallest > RESCUE_BELOW)
+
+
+def _full_precision(values: torch.Tensor) -> torch.autocast:
+    """Autocast would make the products half precision."""
+    return torch.autocast(values.device.type, enabled=False)
 
 
 def _times(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -198,7 +228,8 @@ class LogPartition(torch.autograd.Function):
     def backward(ctx, scale):  # type: ignore[no-untyped-def]
         """`scale` (B,)."""
         _refuse_second_derivatives()
-        return (*expected_counts(ctx.found, ctx.lengths, scale), None, None)
+        with _full_precision(scale):
+            return (*expected_counts(ctx.found, ctx.lengths, scale), None, None)
 
 
 class Divergence(torch.autograd.Function):
@@ -218,7 +249,8 @@ class Divergence(torch.autograd.Function):
     def backward(ctx, scale):  # type: ignore[no-untyped-def]
         """`scale` (B,)."""
         _refuse_second_derivatives()
-        student = expected_counts(ctx.found, ctx.lengths, scale)
+        with _full_precision(scale):
+            student = expected_counts(ctx.found, ctx.lengths, scale)
         # Where the student's table is shared, it does not matter in which rows its gradient stands.
         gradients = (
             mine - theirs * scale.view(-1, *[1] * (theirs.dim() - 1))
@@ -284,7 +316,14 @@ class LogMarginals(torch.autograd.Function):
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         """`gradient` (B, T, L)."""
         _refuse_second_derivatives()
-        m, q = ctx.found, ctx.q
+        with _full_precision(gradient):
+            return (*LogMarginals.gradients(ctx.found, ctx.q, ctx.lengths, gradient), None, None)
+
+    @staticmethod
+    def gradients(
+        m: Messages, q: torch.Tensor, lengths: torch.Tensor, gradient: torch.Tensor
+    ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The gradients of emissions, transitions, start and end."""
         words = q.shape[0]
         # (T, B, L): g / q, 0 beyond the sentence. Constants do not change a covariance: with every word's mean taken
         # out E[G] is 0, and partial sums do not grow with the sentence, nor does their rounding.
@@ -317,7 +356,5 @@ class LogMarginals(torch.autograd.Function):
             emissions.transpose(0, 1),
             _for_table(table, q.shape[1]),
             emissions[0],
-            _at_last(emissions, ctx.lengths),
-            None,
-            None,
+            _at_last(emissions, lengths),
         )

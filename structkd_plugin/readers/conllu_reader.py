@@ -174,7 +174,7 @@ class _IdOrder:
             return True
         if isinstance(parsed, tuple):
             first, kind, second = parsed
-            if kind == "-" and first == self._word + 1 and first > self._range_end:
+            if kind == "-" and first == self._word + 1 and first > self._range_end and second > first:
                 self._range_end = second
                 return False
             if kind == "." and first == self._word and second == self._empty_node + 1:

@@ -130,6 +130,7 @@ class TeacherCallback(CheckedOptions, TrainerCallback):
                 languages=tuple(language for language, paths in self._paths.items() if path in paths),
                 labels=store.labels,
                 kind=store.kind,
+                label_encoding=store.label_encoding,
             )
             for path, store in opened.items()
         ]

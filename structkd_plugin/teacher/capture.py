@@ -147,20 +147,8 @@ class CapturedTeacher:
             −inf where it forbids, zeros for a softmax tagger.
         """
         model: Any = self.model
-        labels = len(model.labels)
-        # (L, L), (L,), (L,)
-        tables = {
-            "transitions": torch.zeros(labels, labels),
-            "start_transitions": torch.zeros(labels),
-            "end_transitions": torch.zeros(labels),
-        }
-        if model.crf.learn_transitions:
-            tables = {name: getattr(model.crf, name).detach().float().cpu() for name in tables}
-        if model.crf.constrained and model.crf.constraints_in == "everywhere":
-            for name, barrier in zip(tables, ("_transitions_barrier", "_start_barrier", "_end_barrier"), strict=True):
-                # 0 where allowed, −inf where not
-                tables[name] = tables[name] + model.crf.get_buffer(barrier).cpu()
-        return tables
+        names = ("transitions", "start_transitions", "end_transitions")
+        return {name: table.float().cpu() for name, table in zip(names, model.crf.tables(), strict=True)}
 
     def records(self, sentences: Sequence[Sentence]) -> List[Record]:
         """

@@ -1,11 +1,17 @@
 """The layer that owns the tables: stock weights, and constraints where they are asked for."""
 
+import copy
+
+import allennlp_models.tagging  # noqa: F401 (registers crf_tagger)
 import pytest
 import torch
+from allennlp.common import Params
+from allennlp.data import Vocabulary
+from allennlp.models import Model, archive_model, load_archive
 from allennlp.modules import ConditionalRandomField
 from allennlp.modules.conditional_random_field import allowed_transitions
 
-from structkd_plugin.crf import LinearChainCRFLayer, chain_constraints
+from structkd_plugin.crf import LinearChainCRF, LinearChainCRFLayer, chain_constraints
 
 LABELS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
 
@@ -28,11 +34,43 @@ def test_weights_of_a_stock_crf_load_unchanged(with_ends):
         assert decoded[b][mask[b]].tolist() == best
 
 
-def test_weights_of_a_stock_tagger_load_inside_a_module():
-    stock = torch.nn.ModuleDict({"crf": ConditionalRandomField(3)})
-    ours = torch.nn.ModuleDict({"crf": LinearChainCRFLayer(3)})
-    ours.load_state_dict(stock.state_dict())
-    assert torch.equal(ours["crf"].transitions, stock["crf"].transitions)
+def test_weights_of_a_stock_archive_load_unchanged(tmp_path):
+    """An archive of allennlp-models' crf_tagger, as `allennlp train` leaves it."""
+    vocab = Vocabulary(tokens_to_add={"tokens": ["a", "b"], "labels": LABELS})
+    config = {
+        "dataset_reader": {"type": "sequence_tagging"},
+        "model": {
+            "type": "crf_tagger",
+            "text_field_embedder": {"token_embedders": {"tokens": {"type": "embedding", "embedding_dim": 4}}},
+            "encoder": {"type": "pass_through", "input_dim": 4},
+            "label_encoding": "BIO",
+        },
+    }
+    torch.manual_seed(0)
+    model = Model.from_params(Params(copy.deepcopy(config["model"])), vocab=vocab)
+    Params(config).to_file(str(tmp_path / "config.json"))
+    vocab.save_to_files(str(tmp_path / "vocabulary"))
+    torch.save(model.state_dict(), tmp_path / "best.th")
+    archive_model(str(tmp_path), weights="best.th")
+    stock = load_archive(str(tmp_path / "model.tar.gz")).model
+    prefix = "crf."
+    weights = {name[len(prefix) :]: value for name, value in stock.state_dict().items() if name.startswith(prefix)}
+    ours = LinearChainCRFLayer(5, chain_constraints(LABELS, "BIO"))
+    ours.load_state_dict(weights)
+    emissions, tags = torch.randn(3, 5, 5), torch.randint(5, (3, 5))
+    mask = torch.ones(3, 5, dtype=torch.bool)
+    torch.testing.assert_close(ours(emissions, mask).log_prob(tags).sum(), stock.crf(emissions, tags, mask))
+    best = [path for path, _ in stock.crf.viterbi_tags(emissions, mask)]
+    assert ours(emissions, mask, decoding=True).argmax.tolist() == best
+
+
+@pytest.mark.parametrize("constraints_in", ["decoding", "everywhere"])
+def test_tables_are_those_of_the_distribution_that_training_sees(constraints_in):
+    layer = LinearChainCRFLayer(5, chain_constraints(LABELS, "BIO"), constraints_in)
+    emissions = torch.randn(2, 4, 5)
+    again = LinearChainCRF(emissions, *layer.tables())
+    torch.testing.assert_close(again.log_partition, layer(emissions).log_partition)
+    assert not any(table.requires_grad for table in layer.tables())
 
 
 def test_constraints_hold_where_they_are_asked_for():

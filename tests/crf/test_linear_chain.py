@@ -314,6 +314,83 @@ def test_float32_is_as_exact_as_the_plain_recursions(words, deviation, constrain
         assert (quick.double() - right).abs().max() <= allowed
 
 
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([1.0, 10.0, 15.0, 30.0, 60.0]), st.integers(1, 9), st.integers(1, 5))
+def test_float32_is_right_whatever_is_forbidden(seed, deviation, words, labels):
+    """One sentence, so that it decides alone which way it goes; half of all transitions and some labels forbidden."""
+    exact = random_potentials(seed, 1, words, labels, deviation)
+    generator = torch.Generator().manual_seed(seed)
+    for name, share in (("transitions", 0.5), ("emissions", 0.2)):
+        exact[name][torch.rand(exact[name].shape, generator=generator) < share] = -INF
+    single = {name: value.float() for name, value in exact.items()}
+    crf, truth = make(single), make({name: value.double() for name, value in single.items()}, None, "reference")
+    rounding = 64 * torch.finfo(torch.float32).eps * (1 + deviation * words)
+    torch.testing.assert_close(crf.log_partition.double(), truth.log_partition, rtol=0, atol=rounding)
+    torch.testing.assert_close(crf.marginals.double(), truth.marginals, rtol=0, atol=rounding)
+    torch.testing.assert_close(crf.log_marginals.exp().double(), truth.marginals, rtol=0, atol=rounding)
+
+
+def test_a_label_that_is_lost_for_a_word_and_decides_the_next():
+    """All sums before normalising are large, yet the only allowed way leads through a message of e^-100."""
+    emissions = torch.tensor([[[-40.0, 0.0, -60.0], [-50.0, 0.0, -60.0], [-40.0, -30.0, -20.0]]])
+    transitions = torch.tensor([[-INF, -INF, 0.0], [-60.0, -INF, -INF], [-10.0, 0.0, -50.0]])
+    crf = LinearChainCRF(emissions, transitions)
+    truth = LinearChainCRF(emissions.double(), transitions.double()).plain()
+    assert float(crf.log_partition) == pytest.approx(float(truth.log_partition), abs=1e-4)
+
+
+ASKED_BEFORE = {
+    "nothing": lambda crf, other: None,
+    "kl": lambda crf, other: other.kl(crf),
+    "cross_entropy": lambda crf, other: other.cross_entropy(crf),
+    "no_grad": lambda crf, other: without_gradient(crf),
+}
+DIFFERENTIABLE = {
+    "log_partition": lambda crf: crf.log_partition,
+    "log_prob": lambda crf: crf.log_prob(torch.zeros(2, 4, dtype=torch.long)),
+    "entropy": lambda crf: crf.entropy,
+    "marginals": lambda crf: crf.marginals.square(),
+    "log_marginals": lambda crf: crf.log_marginals,
+    "edge_marginals": lambda crf: crf.edge_marginals.square(),
+}
+
+
+@torch.no_grad()
+def without_gradient(crf):
+    return crf.log_partition, crf.log_marginals, crf.marginals, crf.edge_marginals, crf.entropy, crf.log_conditionals
+
+
+@pytest.mark.parametrize("asked", ASKED_BEFORE)
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_gradients_do_not_depend_on_what_was_asked_before(name, asked):
+    potentials = random_potentials(3, 2, 4, 3)
+    other = make(random_potentials(4, 2, 4, 3))
+
+    def gradients(before):
+        leaves = {key: value.clone().requires_grad_() for key, value in potentials.items()}
+        crf = make(leaves)
+        before(crf, other)
+        return torch.autograd.grad(DIFFERENTIABLE[name](crf).sum(), list(leaves.values()))
+
+    for first, again in zip(gradients(ASKED_BEFORE["nothing"]), gradients(ASKED_BEFORE[asked]), strict=True):
+        torch.testing.assert_close(first, again)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_autocast_changes_nothing(name):
+    potentials = {key: value.float() for key, value in random_potentials(5, 2, 4, 3).items()}
+
+    def results():
+        leaves = {key: value.clone().requires_grad_() for key, value in potentials.items()}
+        value = DIFFERENTIABLE[name](make(leaves)).sum()
+        return [value, *torch.autograd.grad(value, list(leaves.values()))]
+
+    plain = results()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = results()
+    assert all(torch.equal(one, two) for one, two in zip(plain, mixed, strict=True))
+
+
 def test_what_probabilities_cannot_hold_is_left_to_the_plain_recursions():
     """A path that must pass a transition of e^-200 after one of e^+200: products of probabilities would lose it."""
     transitions = torch.tensor([[0.0, -200.0], [-INF, 200.0]])

@@ -187,6 +187,23 @@ def test_a_sum_weighs_and_reports_its_parts():
     torch.testing.assert_close(average, (values[0] + values[1]) / 2)
 
 
+@pytest.mark.parametrize("second", EVERY[:-1], ids=lambda objective: objective.name)
+@pytest.mark.parametrize("first", EVERY[:-1], ids=lambda objective: objective.name)
+def test_the_gradient_of_a_sum_is_the_sum_of_gradients(first, second):
+    teacher, student, _, _ = pair(4)
+
+    def gradient(*objectives):
+        leaves = [value.clone().requires_grad_() for value in student.values()]
+        value = WeightedSum(list(objectives), [1.0] * len(objectives))(
+            LinearChainCRF(**teacher), LinearChainCRF(*leaves)
+        )
+        found = torch.autograd.grad(value.value.sum(), leaves, allow_unused=True)
+        return [torch.zeros_like(x) if g is None else g for x, g in zip(leaves, found, strict=True)]
+
+    for both, one, other in zip(gradient(first, second), gradient(first), gradient(second), strict=True):
+        torch.testing.assert_close(both, one + other)
+
+
 def test_the_divergence_is_reported():
     _, _, p, q = pair(4)
     value, reported = CrossEntropy()(p, q)

@@ -76,6 +76,7 @@ def test_spans_in_a_feature_are_repaired_and_converted(write, caplog):
         (line("0", "a"), {}, ":1: the id '0' is out of order after word 0; {ids}"),
         (line("_", "a"), {}, ":1: the id '_' is out of order after word 0; {ids}"),
         (line("1", "a") + line("x", "b"), {}, ":2: the id 'x' is out of order after word 1; {ids}"),
+        (line("1-1", "a") + line("1", "a"), {}, ":1: the id '1-1' is out of order after word 0; {ids}"),
         (line("1", "a") + line("1-2", "b"), {}, ":2: the id '1-2' is out of order after word 1; {ids}"),
         (
             line("1-2", "a") + line("1", "a") + line("2-3", "b"),

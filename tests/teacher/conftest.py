@@ -1,21 +1,11 @@
 """Corpora, an archive of a teacher and its store, made once."""
 
 from pathlib import Path
-from typing import Dict, Iterator
+from typing import Dict
 
 import pytest
-import torch
 
 from .training import capture_training_data, make_archive, write_corpus
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Several threads need ten times as long for matrices of this size where the processor has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -87,8 +87,8 @@ def test_the_model_hears_of_each_teacher_once(store: str, tmp_path: Path) -> Non
     trainer = trainer_for()
     callback(stores={"en": [store, str(tmp_path / "softmax")], "de": store}).on_start(trainer)
     assert trainer.model.descriptions == [
-        TeacherDescription(store, ("en", "de"), LABELS, "potentials"),
-        TeacherDescription(str(tmp_path / "softmax"), ("en",), LABELS, "log_probabilities"),
+        TeacherDescription(store, ("en", "de"), LABELS, "potentials", "BIO"),
+        TeacherDescription(str(tmp_path / "softmax"), ("en",), LABELS, "log_probabilities", "BIO"),
     ]
 
 
