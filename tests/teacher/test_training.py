@@ -122,7 +122,6 @@ def test_recovered(
     assert difference(train(settings, tmp_path / "broken", recover=True), whole) == 0
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_two_processes(
     data: Path,
@@ -227,3 +226,18 @@ def test_configurations_with_a_store_that_is_not_there_fail_before_the_first_ste
     with pytest.raises(ConfigurationError, match=r"nowhere is not a teacher store"):
         train_model(Params(settings), str(tmp_path / "run"))
     assert not list((tmp_path / "run").glob("*.th"))
+
+
+def test_a_softmax_teacher_is_captured_and_refused_by_an_objective_that_needs_transitions(
+    data: Path, tmp_path: Path
+) -> None:
+    """From the archive through the store to the training: before its first step, and only where it cannot work."""
+    softmax = make_archive(tmp_path / "softmax", data, transitions="none")
+    store = capture_training_data(softmax, data, tmp_path / "store", ["en", "de"])
+    settings = student(data, {"en": store, "de": store})
+    settings["model"]["objective"] = {"type": "k_best", "k": 3}
+    with pytest.raises(ConfigurationError, match=r"k_best needs a teacher with transitions.*is a softmax tagger"):
+        train(settings, tmp_path / "refused")
+    assert not list((tmp_path / "refused").glob("model_state*"))
+    settings["model"]["objective"] = {"type": "cross_entropy"}
+    assert train(settings, tmp_path / "trained")
