@@ -1,0 +1,56 @@
+"""
+The package, and what it needs.
+
+AllenNLP is not among the requirements, although all but `structkd_plugin.crf` needs it: its own bounds name a torch
+that no supported Python can install, and naming it here would make every installation fail. requirements.txt
+has AllenNLP with a set of packages that works; docs/installation.md says how to install it.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="structkd_plugin",
+    version="0.1.0",
+    description="An AllenNLP plugin that distils sequence labellers at the level of the structure.",
+    author="structkd_plugin contributors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    packages=find_packages(include=["structkd_plugin", "structkd_plugin.*"]),
+    package_data={"structkd_plugin": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "conllu>=4.4.2",
+        "defusedxml>=0.7.1",
+        "filelock>=3.12",
+        "numpy>=1.26",
+        "regex>=2023.12.25",
+        "safetensors>=0.4.3",
+        "seqeval>=1.2.2",
+        "spacy>=3.7",
+        "torch>=2.4",
+        "typing-extensions>=4.8",
+    ],
+    extras_require={
+        # What the demo prints with.
+        "demo": ["rich>=13"],
+        "test": [
+            "hypothesis>=6.98",
+            "mypy>=1.13",
+            "packaging>=23",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "pytest-xdist>=3.5",
+            "ruff>=0.9",
+        ],
+    },
+)
