@@ -396,18 +396,13 @@ def _output_size(
 ) -> int:
     """Size of what the emissions are made from, after checking that the parts fit each other."""
     size = embedder.get_output_dim()
-    if encoder is not None:
-        if encoder.get_input_dim() != size:
+    for name, part, option in (("encoder", encoder, "input_size"), ("feedforward", feedforward, "input_dim")):
+        if part is None:
+            continue
+        if part.get_input_dim() != size:
             raise ConfigurationError(
-                f"model.encoder takes vectors of {encoder.get_input_dim()} numbers, but the embedder gives {size}: "
-                f"set the encoder's input_size to {size}"
+                f"model.{name} takes vectors of {part.get_input_dim()} numbers, but gets {size}: "
+                f"set its {option} to {size}"
             )
-        size = encoder.get_output_dim()
-    if feedforward is not None:
-        if feedforward.get_input_dim() != size:
-            raise ConfigurationError(
-                f"model.feedforward takes vectors of {feedforward.get_input_dim()} numbers, but gets {size}: "
-                f"set its input_dim to {size}"
-            )
-        size = feedforward.get_output_dim()
+        size = part.get_output_dim()
     return size

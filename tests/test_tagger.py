@@ -105,8 +105,8 @@ def test_loss_weighs_gold_tags_and_teachers_sentence_by_sentence(instances, voca
     ]
     torch.testing.assert_close(output["loss"], torch.stack(expected).mean())
     metrics = model.get_metrics(reset=True)
-    assert metrics["objective"] == pytest.approx(float(((one[0] + two[0]) / 2 + one[1] + one[3]) / 3), rel=1e-5)
-    assert metrics["nll"] == pytest.approx(float(nll[:3].mean()), rel=1e-5)
+    assert metrics["objective"] == pytest.approx((((one[0] + two[0]) / 2 + one[1] + one[3]) / 3).item(), rel=1e-5)
+    assert metrics["nll"] == pytest.approx(nll[:3].mean().item(), rel=1e-5)
     assert metrics["objective/kl"] < metrics["objective"]
     assert model.get_metrics() == {}
     output["loss"].backward()
@@ -348,10 +348,10 @@ def test_ill_formed_gold_tags_are_named_where_they_cannot_be_learnt(vocab):
             "model.label_encoding does not fit the labels: label 'I-.*' is not of the encoding",
         ),
         ({"label_encoding": "BILOU"}, "model.label_encoding: unknown scheme 'BILOU'"),
-        ({"encoder": {"type": "lstm", "input_size": 7, "hidden_size": 5}}, "set the encoder's input_size to 6"),
+        ({"encoder": {"type": "lstm", "input_size": 7, "hidden_size": 5}}, "model.encoder .* set its input_size to 6"),
         (
             {"feedforward": {"input_dim": 9, "num_layers": 1, "hidden_dims": 4, "activations": "relu"}},
-            "set its input_dim to 10",
+            "model.feedforward .* set its input_dim to 10",
         ),
         ({"dropuot": 0.1}, "dropuot"),
     ],
