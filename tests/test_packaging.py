@@ -102,6 +102,17 @@ class TestPins:
         assert [name for name in names if name.startswith(("nvidia-", "cuda-")) or name == "triton"] == []
 
 
+def test_keeping_a_torch_leaves_out_all_that_comes_with_it_by_make_and_by_hand() -> None:
+    (family,) = re.findall(r"^TORCH_FAMILY := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert f"grep -vE '^({family})==' requirements.txt" in (ROOT / "docs" / "installation.md").read_text()
+    left_out = [
+        line.split("==")[0] for line in requirement_lines("requirements.txt") if re.match(f"({family})==", line)
+    ]
+    assert {"torch", "torchvision", "triton"} <= set(left_out)
+    kept = set(pinned("3.12")) - set(left_out)
+    assert [name for name in kept if re.match("torch|triton|nvidia|cuda", name)] == []
+
+
 def imported_packages() -> Dict[str, List[str]]:
     """The distributions whose modules the package imports, each with the files that do."""
     owners = packages_distributions()

@@ -224,7 +224,8 @@ def test_a_device_that_is_not_there_is_named(predict):
     if torch.cuda.is_available():
         assert len(predict("Anna lacht.", "--cuda-device", "0")) == 1
         return
-    with pytest.raises(ConfigurationError, match="GPU"):
+    # AllenNLP's sentence; before torch 2.7 torch's own comes first.
+    with pytest.raises((ConfigurationError, RuntimeError), match="GPU|accelerator"):
         predict("Anna lacht.", "--cuda-device", "0")
 
 
