@@ -225,7 +225,7 @@ def test_a_device_that_is_not_there_is_named(predict):
         assert len(predict("Anna lacht.", "--cuda-device", "0")) == 1
         return
     # AllenNLP's sentence; before torch 2.7 torch's own comes first.
-    with pytest.raises((ConfigurationError, RuntimeError), match="GPU|accelerator"):
+    with pytest.raises((ConfigurationError, RuntimeError), match=r"GPU|accelerator"):
         predict("Anna lacht.", "--cuda-device", "0")
 
 
