@@ -19,7 +19,7 @@ from structkd_plugin.metrics import AccuracyByLanguage, SentenceAverages, SpanF1
 from structkd_plugin.metrics.language_metric import LanguageMetric
 from structkd_plugin.objectives import Objective
 from structkd_plugin.tag_schemes import canonical_scheme, spans_of
-from structkd_plugin.teacher_batch import TeacherBatch, TeacherDescription
+from structkd_plugin.teacher_batch import KBestLabellings, TeacherBatch, TeacherDescription
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +182,26 @@ class StructuredTagger(CheckedOptions, Model):
         """The distribution over taggings that decoding and reported probabilities are of; (B, T, L) and (B, T)."""
         return self.crf(emissions, mask, decoding=True)
 
+    def k_best(self, emissions: torch.Tensor, mask: torch.Tensor, k: int) -> Tuple[torch.Tensor, torch.Tensor]:
+        """
+        The K best taggings of those that decoding may give; what a capture of this tagger as a teacher stores.
+
+        # Parameters
+
+        emissions : `torch.Tensor`
+            Shape (B, T, L), nats.
+        mask : `torch.Tensor`
+            Shape (B, T), bool.
+        k : `int`
+            At least 1.
+
+        # Returns
+
+        `Tuple[torch.Tensor, torch.Tensor]` : tags (B, K, T), int64, best first; scores (B, K) in nats, −inf where there
+            are fewer than K.
+        """
+        return self.distribution(emissions, mask).k_best(k)
+
     def check_teachers(self, teachers: Sequence[TeacherDescription]) -> None:
         """
         Whether this model can learn from `teachers`; called before the first step.
@@ -216,6 +236,15 @@ class StructuredTagger(CheckedOptions, Model):
                     f"the objective {self.objective.name} needs a teacher with transitions, and teacher {teacher.name} "
                     f"is a softmax tagger ({teacher.kind}): use a CRF teacher, or one of the objectives "
                     "posterior, emission and cross_entropy"
+                )
+            if teacher.k_best < self.objective.legal_labellings:
+                logger.info(
+                    "the %d best legal labellings of teacher %s are computed at every step, as its store has %d of a "
+                    "sentence; `allennlp cache-teacher --k-best %d` stores as many as the objective takes",
+                    self.objective.legal_labellings,
+                    teacher.name,
+                    teacher.k_best,
+                    self.objective.legal_labellings,
                 )
 
     def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
@@ -317,16 +346,15 @@ class StructuredTagger(CheckedOptions, Model):
         total = torch.zeros(mask.shape[0], device=mask.device)
         share = torch.zeros_like(total)
         for potentials in teacher.teachers:
-            distribution = self.crf.constrain(
-                LinearChainCRF(
-                    potentials.emissions,
-                    potentials.transitions,
-                    potentials.start_transitions,
-                    potentials.end_transitions,
-                    mask,
-                )
+            distribution = LinearChainCRF(
+                potentials.emissions,
+                potentials.transitions,
+                potentials.start_transitions,
+                potentials.end_transitions,
+                mask,
             )
-            value, reported = self.objective(distribution, student)
+            legal = self._legal_labellings(self.objective.legal_labellings, distribution, potentials.k_best)
+            value, reported = self.objective(self.crf.constrain(distribution), student, legal)
             present = potentials.weight > 0
             total = total + torch.where(present, potentials.weight * value, torch.zeros_like(total))
             share = share + potentials.weight
@@ -335,6 +363,16 @@ class StructuredTagger(CheckedOptions, Model):
         taught = share > 0
         self._averages("objective", total, taught.float())
         return taught, total
+
+    def _legal_labellings(
+        self, k: int, teacher: LinearChainCRF, stored: Optional[KBestLabellings]
+    ) -> Optional[KBestLabellings]:
+        """The K best labellings of a teacher that decoding may give: those that are stored, if there are as many."""
+        if k == 0:
+            return None
+        if stored is not None and stored.scores.shape[1] >= k:
+            return stored
+        return KBestLabellings(*self.crf.constrain(teacher, decoding=True).k_best(k))
 
     def _refuse_illegal_gold(
         self, nll: torch.Tensor, labelled: torch.Tensor, metadata: Optional[List[Dict[str, Any]]]

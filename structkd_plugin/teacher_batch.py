@@ -6,6 +6,13 @@ import torch
 from typing_extensions import Protocol, runtime_checkable
 
 
+class KBestLabellings(NamedTuple):
+    """Of each sentence the K labellings that a teacher gives the largest scores, best first."""
+
+    tags: torch.Tensor  # (B, K, T), int64, in [0, L) also beyond the sentence and where there are fewer than K
+    scores: torch.Tensor  # (B, K), float32, nats; −inf where there are fewer than K
+
+
 class TeacherPotentials(NamedTuple):
     """
     One teacher's potentials for every sentence of a batch, in the student's label order.
@@ -20,6 +27,9 @@ class TeacherPotentials(NamedTuple):
     start_transitions: torch.Tensor  # (B, L)
     end_transitions: torch.Tensor  # (B, L)
     weight: torch.Tensor  # (B,), share of this teacher in the sentence's average; 0 where it has none to say
+    # The best of the labellings that are legal under the label encoding, as many as the stores of all teachers in this
+    # slot have; none where one of these stores has none. A sentence without a teacher has scores of −inf.
+    k_best: Optional[KBestLabellings] = None
 
 
 class TeacherBatch(NamedTuple):
@@ -42,6 +52,7 @@ class TeacherDescription(NamedTuple):
     labels: Tuple[str, ...]
     kind: str  # "potentials" (a CRF) or "log_probabilities" (a softmax tagger)
     label_encoding: Optional[str]  # how the labels write spans, such as "BIO"; none where every word has its own label
+    k_best: int = 0  # how many of the best legal labellings of a sentence its store has
 
 
 @runtime_checkable

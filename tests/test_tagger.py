@@ -257,6 +257,16 @@ def test_the_tagger_accepts_teachers_that_fit(vocab):
     model.check_teachers([description(), description(labels=tuple(reversed(LABELS)))])
 
 
+def test_the_log_says_which_teachers_labellings_are_computed(vocab, caplog):
+    model = make_model(vocab, objective={"type": "k_best", "k": 2, "labellings": "legal"})
+    with caplog.at_level("INFO", logger="structkd_plugin.tagger"):
+        model.check_teachers([description(k_best=2), description(name="stores/de", k_best=1)])
+    assert [record.message for record in caplog.records if record.name == "structkd_plugin.tagger"] == [
+        "the 2 best legal labellings of teacher stores/de are computed at every step, as its store has 1 of a "
+        "sentence; `allennlp cache-teacher --k-best 2` stores as many as the objective takes"
+    ]
+
+
 @pytest.mark.parametrize(
     ("objective", "changes", "message"),
     [

@@ -45,6 +45,14 @@ class CacheTeacher(Subcommand):
             "--encoding", choices=sorted(ENCODINGS), default="float16", help="type of the stored emissions"
         )
         subparser.add_argument(
+            "--k-best",
+            type=int,
+            default=0,
+            metavar="K",
+            help="store the K best legal labellings of each sentence too, for the objective k_best with labellings: "
+            "legal; without, training computes them at every step; 2 K bytes a word, so that a large K costs disk",
+        )
+        subparser.add_argument(
             "--sentences-per-shard", type=int, default=2048, help="sentences a file; a kill loses at most these"
         )
         subparser.add_argument(
@@ -77,6 +85,7 @@ def capture_from_args(args: argparse.Namespace) -> None:
             args.output,
             batch_size=args.batch_size,
             encoding=args.encoding,
+            k_best=args.k_best,
             sentences_per_shard=args.sentences_per_shard,
             writer=args.writer,
             quiet=args.quiet,

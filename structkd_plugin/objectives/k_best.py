@@ -1,10 +1,15 @@
 """The objective on the teacher's K best labellings (P1, equations 8 and 9)."""
 
+from typing import Optional
+
 import torch
 from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.objectives.objective import Objective, ObjectiveValue
+from structkd_plugin.teacher_batch import KBestLabellings
+
+LABELLINGS = ("all", "legal")
 
 
 @Objective.register("k_best")
@@ -22,28 +27,50 @@ class KBest(Objective):
         At least 1.
     weighted : `bool`, optional (default = False)
     temperature : `float`, optional (default = 1)
+    labellings : `str`, optional (default = "all")
+        What the K best are taken from: "all" labellings that training finds possible, or the "legal" ones, those that
+        decoding may give, also where constraints hold for decoding only. A teacher store can hold the legal ones
+        (`allennlp cache-teacher --k-best`); those that it does not hold are computed at every step.
     """
 
     needs_transitions = True
 
-    def __init__(self, k: int, weighted: bool = False, temperature: float = 1.0) -> None:
+    def __init__(self, k: int, weighted: bool = False, temperature: float = 1.0, labellings: str = "all") -> None:
         super().__init__(temperature)
         if k < 1:
             raise ConfigurationError(
                 f"objective.k must be at least 1, not {k}: it is how many labellings are learnt from"
             )
+        if labellings not in LABELLINGS:
+            raise ConfigurationError(f"objective.labellings must be one of {', '.join(LABELLINGS)}, not {labellings!r}")
         self.k = k
         self.weighted = weighted
+        self.legal_labellings = k if labellings == "legal" else 0
 
     @property
     def name(self) -> str:
         """`k_best` or `weighted_k_best`."""
         return "weighted_k_best" if self.weighted else "k_best"
 
+    def __call__(
+        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
+    ) -> ObjectiveValue:
+        """The objective for each sentence."""
+        if not self.legal_labellings:
+            return super().__call__(teacher, student)
+        if legal is None or legal.scores.shape[1] < self.k:
+            raise ValueError(f"the objective {self.name} needs the {self.k} best legal labellings of the teacher")
+        # A temperature changes the scores of labellings, and not which are the best.
+        scores = legal.scores[:, : self.k] / self.temperature
+        value = self._value(legal.tags[:, : self.k], scores, student.temper(self.temperature))
+        return ObjectiveValue(value * self.temperature**2, {})
+
     def evaluate(self, teacher: LinearChainCRF, student: LinearChainCRF) -> ObjectiveValue:
         """The objective for tempered distributions."""
-        # (B, K, T), (B, K)
-        tags, teacher_scores = teacher.k_best(self.k)
+        return ObjectiveValue(self._value(*teacher.k_best(self.k), student), {})
+
+    def _value(self, tags: torch.Tensor, teacher_scores: torch.Tensor, student: LinearChainCRF) -> torch.Tensor:
+        """(B,) from labellings (B, K, T), their tempered scores (B, K) and a tempered student."""
         exists = teacher_scores > -float("inf")
         # A sentence the teacher allows nothing for has no labellings to learn from, and a softmax of −inf is NaN.
         logits = torch.where(exists, teacher_scores if self.weighted else torch.zeros_like(teacher_scores), -1e30)
@@ -53,5 +80,4 @@ class KBest(Objective):
         log_prob = student.log_prob(tags)
         impossible = exists & (log_prob == -float("inf"))
         finite = -(weights * torch.where(exists & ~impossible, log_prob, torch.zeros_like(log_prob))).sum(dim=1)
-        value = torch.where(impossible.any(dim=1), torch.full_like(finite, float("inf")), finite)
-        return ObjectiveValue(value, {})
+        return torch.where(impossible.any(dim=1), torch.full_like(finite, float("inf")), finite)

@@ -1,6 +1,6 @@
 """What an objective of distillation is."""
 
-from typing import Dict, NamedTuple
+from typing import Dict, NamedTuple, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -8,6 +8,7 @@ from allennlp.common.registrable import Registrable
 
 from structkd_plugin.checked_options import CheckedOptions
 from structkd_plugin.crf import LinearChainCRF
+from structkd_plugin.teacher_batch import KBestLabellings
 
 
 class ObjectiveValue(NamedTuple):
@@ -33,6 +34,9 @@ class Objective(CheckedOptions, Registrable):
     # Whether a teacher without transitions (a softmax tagger) has too little to say.
     needs_transitions = False
 
+    # How many of the teacher's best legal labellings it has to be given.
+    legal_labellings = 0
+
     def __init__(self, temperature: float = 1.0) -> None:
         if not 0.0 < temperature < float("inf"):
             raise ConfigurationError(
@@ -41,8 +45,20 @@ class Objective(CheckedOptions, Registrable):
             )
         self.temperature = temperature
 
-    def __call__(self, teacher: LinearChainCRF, student: LinearChainCRF) -> ObjectiveValue:
-        """The objective for each sentence; both distributions are over the same words and labels."""
+    def __call__(
+        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
+    ) -> ObjectiveValue:
+        """
+        The objective for each sentence.
+
+        # Parameters
+
+        teacher, student : `LinearChainCRF`
+            Over the same words and labels.
+        legal : `KBestLabellings`, optional
+            The teacher's best legal labellings, at least `legal_labellings` of them where that is not 0, with their
+            scores at temperature 1.
+        """
         value, reported = self.evaluate(teacher.temper(self.temperature), student.temper(self.temperature))
         return ObjectiveValue(value * self.temperature**2, reported)
 

@@ -1,10 +1,13 @@
 """The objective on the token marginals of forward-backward (P1, equation 13)."""
 
+from typing import Optional
+
 import torch
 from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.objectives.objective import Objective, ObjectiveValue
+from structkd_plugin.teacher_batch import KBestLabellings
 
 TEMPER = ("potentials", "marginals")
 
@@ -55,7 +58,9 @@ class Posterior(Objective):
             raise ConfigurationError(f"objective.temper must be one of {', '.join(TEMPER)}, not {temper!r}")
         self.temper = temper
 
-    def __call__(self, teacher: LinearChainCRF, student: LinearChainCRF) -> ObjectiveValue:
+    def __call__(
+        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
+    ) -> ObjectiveValue:
         """The objective for each sentence."""
         if self.temper == "potentials" or self.temperature == 1.0:
             return super().__call__(teacher, student)

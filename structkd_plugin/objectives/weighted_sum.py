@@ -7,6 +7,7 @@ from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.objectives.objective import Objective, ObjectiveValue
+from structkd_plugin.teacher_batch import KBestLabellings
 
 
 @Objective.register("weighted_sum")
@@ -40,13 +41,16 @@ class WeightedSum(Objective):
         self.objectives = objectives
         self.weights = weights
         self.needs_transitions = any(objective.needs_transitions for objective in objectives)
+        self.legal_labellings = max(objective.legal_labellings for objective in objectives)
 
-    def evaluate(self, teacher: LinearChainCRF, student: LinearChainCRF) -> ObjectiveValue:
+    def __call__(
+        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
+    ) -> ObjectiveValue:
         """The weighted sum; the temperatures are those of its objectives."""
         reported: Dict[str, torch.Tensor] = {}
         values = []
         for weight, objective in zip(self.weights, self.objectives, strict=True):
-            value, details = objective(teacher, student)
+            value, details = objective(teacher, student, legal)
             values.append(weight * value)
             for name, detail in {objective.name: value.detach(), **details}.items():
                 # Two of a kind, of different temperatures say, are told apart by a number.

@@ -131,6 +131,7 @@ class TeacherCallback(CheckedOptions, TrainerCallback):
                 labels=store.labels,
                 kind=store.kind,
                 label_encoding=store.label_encoding,
+                k_best=store.legal_k_best,
             )
             for path, store in opened.items()
         ]

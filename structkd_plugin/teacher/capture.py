@@ -21,13 +21,13 @@ from structkd_plugin.readers.sentence_key import sentence_key
 from structkd_plugin.readers.sharded_reader import ShardedReader
 from structkd_plugin.teacher.fingerprint import teacher_fingerprint
 from structkd_plugin.teacher.format import LOG_PROBABILITIES, POTENTIALS, Teacher
-from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
+from structkd_plugin.teacher.writer import Record, TeacherStoreWriter, encode_emissions
 
 # What of a reader's settings decides how words become numbers.
 _TOKENISATION_SETTINGS = ("token_indexers", "tokenizer")
 
-# How structkd_tagger shows its potentials. (`isinstance` with a protocol does not see a module's submodules.)
-_TAGGER_ATTRIBUTES = ("labels", "label_encoding", "crf")
+# How structkd_tagger shows what is captured. (`isinstance` with a protocol does not see a module's submodules.)
+_TAGGER_ATTRIBUTES = ("labels", "label_encoding", "crf", "k_best")
 
 _tqdm: Any = Tqdm.tqdm
 
@@ -113,8 +113,17 @@ class CapturedTeacher:
             )
         return cls(archive.model, reader, settings)
 
-    def describe(self, encoding: str) -> Teacher:
-        """Who the records are from, for the manifest; `encoding` is that of the emissions."""
+    def describe(self, encoding: str, k_best: int = 0) -> Teacher:
+        """
+        Who the records are from and what they hold, for the manifest.
+
+        # Parameters
+
+        encoding : `str`
+            Type of the stored emissions.
+        k_best : `int`, optional (default = 0)
+            How many of the best labellings are stored with each record.
+        """
         model: Any = self.model
         constraints = model.crf.constraints_in if model.crf.constrained else None
         vocabulary = {
@@ -135,6 +144,8 @@ class CapturedTeacher:
             label_encoding=model.label_encoding,
             constraints=constraints,
             encoding=encoding,
+            k_best=k_best,
+            k_best_scheme=model.label_encoding if k_best and constraints is not None else None,
         )
 
     def tables(self) -> Dict[str, torch.Tensor]:
@@ -166,6 +177,38 @@ class CapturedTeacher:
                 for sentence in sentences:
                     self.records([sentence])
             raise ConfigurationError(f"the teacher fails on the sentence {_show(sentences[0])}: {error}") from error
+
+    def with_k_best(self, records: Sequence[Record], encoding: str, k: int) -> List[Record]:
+        """
+        `records` with the K best labellings that the teacher's constraint allows, computed as one batch.
+
+        # Parameters
+
+        records : `Sequence[Record]`
+        encoding : `str`
+            Type in which the store keeps the emissions. The labellings are the best by what it keeps, so that they are
+            those that a training computes from it.
+        k : `int`
+            At least 1.
+
+        # Raises
+
+        `ConfigurationError` : for emissions that cannot be stored, with the sentence.
+        """
+        model: Any = self.model
+        device = next(model.parameters()).device
+        rows = [torch.from_numpy(encode_emissions(record, model.labels, encoding)).float() for record in records]
+        # (B, T, L)
+        emissions = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        lengths = torch.tensor([len(row) for row in rows], device=device)
+        # (B, T)
+        mask = torch.arange(emissions.shape[1], device=device) < lengths.unsqueeze(1)
+        # (B, K, T), (B, K)
+        tags, scores = (array.cpu().numpy() for array in model.k_best(emissions, mask, k))
+        return [
+            record._replace(k_best_tags=tags[i, :, : len(record.words)].T, k_best_scores=scores[i])
+            for i, record in enumerate(records)
+        ]
 
     def _compute(self, sentences: Sequence[Sentence]) -> List[Record]:
         model: Any = self.model
@@ -205,6 +248,7 @@ def capture(
     output: str,
     batch_size: int = 64,
     encoding: str = "float16",
+    k_best: int = 0,
     sentences_per_shard: int = 2048,
     writer: str = "main",
     quiet: bool = False,
@@ -228,6 +272,8 @@ def capture(
         Sentences a forward pass; sentences of similar length share one.
     encoding : `str`, optional (default = "float16")
         Type of the stored emissions, "float16" or "float32".
+    k_best : `int`, optional (default = 0)
+        How many of the best labellings that the teacher's constraint allows to store with each sentence.
     sentences_per_shard : `int`, optional (default = 2048)
         How many sentences are held in memory and, at most, lost by a kill.
     writer : `str`, optional (default = "main")
@@ -244,9 +290,8 @@ def capture(
     for name, value in (("batch_size", batch_size), ("sentences_per_shard", sentences_per_shard)):
         if value < 1:
             raise ConfigurationError(f"{name} must be at least 1, not {value}")
-    with TeacherStoreWriter(
-        output, teacher.describe(encoding), teacher.tables(), teacher.reader_settings, writer
-    ) as store:
+    description = teacher.describe(encoding, k_best)
+    with TeacherStoreWriter(output, description, teacher.tables(), teacher.reader_settings, writer) as store:
         # Going through the files first costs little beside the forward passes, and finds a broken file at once.
         plan = _plan(teacher.reader, sources, store)
         if not quiet and plan.already_there:
@@ -258,7 +303,7 @@ def capture(
             _tqdm(total=plan.sentences, initial=plan.already_there, unit="sentence", disable=quiet) as progress,
         ):
             for window in _windows(unique, sentences_per_shard):
-                store.commit(list(_window_records(teacher, window, batch_size, store, progress)))
+                store.commit(list(_window_records(teacher, description, window, batch_size, store, progress)))
         store.finish()
     return CaptureSummary(
         sentences=plan.sentences,
@@ -326,6 +371,7 @@ def _windows(sentences: Iterator[Tuple[str, Sentence]], size: int) -> Iterator[L
 
 def _window_records(
     teacher: CapturedTeacher,
+    description: Teacher,
     window: Sequence[Tuple[str, Sentence]],
     batch_size: int,
     store: TeacherStoreWriter,
@@ -342,7 +388,10 @@ def _window_records(
         batch = by_length[start : start + batch_size]
         if all(key in store for key, _ in batch):
             continue
-        new = [record for record in teacher.records([sentence for _, sentence in batch]) if record.key not in store]
+        records = teacher.records([sentence for _, sentence in batch])
+        if description.k_best:
+            records = teacher.with_k_best(records, description.encoding, description.k_best)
+        new = [record for record in records if record.key not in store]
         progress.update(len(new))
         yield from new
 

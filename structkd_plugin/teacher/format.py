@@ -32,6 +32,9 @@ KINDS = (POTENTIALS, LOG_PROBABILITIES)
 # name in configurations and manifests -> type of the array `emissions` in safetensors' words
 ENCODINGS = {"float16": "F16", "float32": "F32"}
 
+# Tags of the K best labellings are int16.
+MAX_LABELS_WITH_K_BEST = 2**15 - 1
+
 KEY_BYTES = 16
 TABLES_FILE = "tables.safetensors"
 TABLE_NAMES = ("transitions", "start_transitions", "end_transitions")
@@ -81,6 +84,10 @@ class Teacher:
         Where the teacher holds its labels to the scheme: "decoding", "everywhere", or none.
     encoding : `str`
         Type of the stored emissions: "float16" or "float32".
+    k_best : `int`
+        K of the K best labellings that are stored with each record; 0 without.
+    k_best_scheme : `str`, optional
+        Scheme that those labellings keep to; none where they are taken from all labellings, and where there are none.
     """
 
     fingerprint: str
@@ -89,6 +96,8 @@ class Teacher:
     label_encoding: Optional[str]
     constraints: Optional[str]
     encoding: str
+    k_best: int
+    k_best_scheme: Optional[str]
 
     def differences(self, other: "Teacher") -> List[str]:
         """What differs, one phrase a field: `fingerprint is 'a', not 'b'`, where `self` has 'a'."""
@@ -153,11 +162,17 @@ class Manifest:
         del content["format"], content["version"]
         teacher = content.pop("teacher")
         shards = content.pop("shards")
-        return cls(
-            teacher=Teacher(**{**teacher, "labels": tuple(teacher["labels"])}),
-            shards=tuple(ShardEntry(**{**shard, "languages": tuple(shard["languages"])}) for shard in shards),
-            **content,
-        )
+        try:
+            return cls(
+                teacher=Teacher(**{**teacher, "labels": tuple(teacher["labels"])}),
+                shards=tuple(ShardEntry(**{**shard, "languages": tuple(shard["languages"])}) for shard in shards),
+                **content,
+            )
+        except TypeError as error:
+            raise ConfigurationError(
+                f"{path} has not the fields that this version of the plugin writes ({error}). Capture the teacher "
+                "again, or use the plugin that wrote the store."
+            ) from None
 
 
 def _canonical(content: Dict[str, Any]) -> bytes:
@@ -183,7 +198,22 @@ def write_and_rename(path: Path, content: bytes, writer: str) -> None:
         os.close(directory)
 
 
-def record_crc32(key: bytes, language: str, emissions: np.ndarray) -> int:
+def record_arrays(shard: ShardEntry, teacher: Teacher) -> Dict[str, Tuple[str, Tuple[int, int]]]:
+    """
+    The arrays of a shard that hold its records, in the order in which a record's checksum takes them.
+
+    # Returns
+
+    `Dict[str, Tuple[str, Tuple[int, int]]]` : by name the type, in safetensors' words, and the shape.
+    """
+    arrays = {"emissions": (ENCODINGS[teacher.encoding], (shard.words, len(teacher.labels)))}
+    if teacher.k_best:
+        arrays["k_best_tags"] = ("I16", (shard.words, teacher.k_best))
+        arrays["k_best_scores"] = ("F32", (shard.sentences, teacher.k_best))
+    return arrays
+
+
+def record_crc32(key: bytes, language: str, emissions: np.ndarray, tags: np.ndarray, scores: np.ndarray) -> int:
     """
     Checksum of one record: over its key, its header (length, language) and its data.
 
@@ -195,9 +225,13 @@ def record_crc32(key: bytes, language: str, emissions: np.ndarray) -> int:
         Language code.
     emissions : `numpy.ndarray`
         Shape (T, L), as encoded in the store.
+    tags, scores : `numpy.ndarray`
+        Those of the K best labellings: shape (T, K), int16, and (K,), float32; K may be 0.
     """
-    header = key + len(emissions).to_bytes(4, "little") + language.encode()
-    return zlib.crc32(emissions, zlib.crc32(header))
+    crc = zlib.crc32(key + len(emissions).to_bytes(4, "little") + language.encode())
+    for data in (emissions, tags, scores):
+        crc = zlib.crc32(data, crc)
+    return crc
 
 
 def index_crc32(path: Path, arrays: Dict[str, np.ndarray]) -> int:
@@ -234,15 +268,11 @@ def read_shard_keys(directory: Path, shard: ShardEntry, teacher: Teacher) -> np.
     try:
         with safe_open(file, framework="numpy") as content:
             arrays = {name: content.get_tensor(name) for name in INDEX_ARRAYS}
-            emissions = content.get_slice("emissions")
-            shape, data_type = tuple(emissions.get_shape()), emissions.get_dtype()
+            slices = {name: content.get_slice(name) for name in record_arrays(shard, teacher)}
+            records = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except SafetensorError as error:
         raise ConfigurationError(f"{file} was altered: {error}. {remedy}") from None
-    if (
-        index_crc32(file, arrays) != shard.index_crc32
-        or shape != (shard.words, len(teacher.labels))
-        or data_type != ENCODINGS[teacher.encoding]
-    ):
+    if index_crc32(file, arrays) != shard.index_crc32 or records != record_arrays(shard, teacher):
         raise ConfigurationError(
             f"{file} was altered: its index does not have the checksum that the manifest gives. {remedy}"
         )

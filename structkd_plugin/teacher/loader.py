@@ -12,7 +12,7 @@ from allennlp.nn.util import move_to_device
 from structkd_plugin.decorating_loader import DecoratingDataLoader
 from structkd_plugin.schedules import Progress, Schedule
 from structkd_plugin.teacher.store import RecordLengthError, TeacherStore
-from structkd_plugin.teacher_batch import TeacherBatch, TeacherPotentials
+from structkd_plugin.teacher_batch import KBestLabellings, TeacherBatch, TeacherPotentials
 
 MISSING_POLICIES = ("error", "skip")
 
@@ -22,6 +22,7 @@ class AlignedTeacher(NamedTuple):
 
     store: TeacherStore
     columns: torch.Tensor  # (L,), long: for each of the student's labels the teacher's column
+    student_labels: torch.Tensor  # (L,), long: for each of the teacher's labels the student's; the inverse of `columns`
     transitions: torch.Tensor  # (L, L), float32, in the student's order, like the next two
     start_transitions: torch.Tensor  # (L,)
     end_transitions: torch.Tensor  # (L,)
@@ -35,6 +36,7 @@ class AlignedTeacher(NamedTuple):
         return cls(
             store,
             columns,
+            columns.argsort(),
             tables.transitions[columns][:, columns],
             tables.start_transitions[columns],
             tables.end_transitions[columns],
@@ -128,14 +130,21 @@ class TeacherDataLoader(DecoratingDataLoader):
         metadata: Sequence[Mapping[str, Any]],
         num_words: int,
     ) -> TeacherPotentials:
-        """The potentials of one teacher for each sentence; the weight is 1 where there are any, else 0."""
+        """What one teacher says of each sentence; the weight is 1 where it says anything, else 0."""
         batch, labels = len(metadata), self._num_labels
+        k = min((teacher.store.legal_k_best for teacher in teachers if teacher is not None), default=0)
         slot = TeacherPotentials(
             torch.zeros(batch, num_words, labels),  # (B, T, L)
             torch.zeros(batch, labels, labels),  # (B, L, L)
             torch.zeros(batch, labels),  # (B, L)
             torch.zeros(batch, labels),  # (B, L)
             torch.zeros(batch),  # (B,)
+            KBestLabellings(
+                torch.zeros(batch, k, num_words, dtype=torch.long),  # (B, K, T)
+                torch.full((batch, k), -float("inf")),  # (B, K)
+            )
+            if k
+            else None,
         )
         rows_by_teacher: Dict[int, List[int]] = {}
         for row, teacher in enumerate(teachers):
@@ -166,15 +175,23 @@ class TeacherDataLoader(DecoratingDataLoader):
             raise missing_error(absent, teacher.store)
         if not found:
             return
+        present = [record for record in records if record is not None]
+        lengths = [len(record.emissions) for record in present]
         # The words of all sentences one after the other, so that conversion and reordering happen once.
         # (W, L)
-        words = torch.from_numpy(np.concatenate([record for record in records if record is not None]))
+        words = torch.from_numpy(np.concatenate([record.emissions for record in present]))
         words = words.float()[:, teacher.columns]
-        start = 0
-        for row in found:
-            length = len(metadata[row]["words"])
-            slot.emissions[row, :length] = words[start : start + length]
-            start += length
+        for row, length, of_sentence in zip(found, lengths, words.split(lengths), strict=True):
+            slot.emissions[row, :length] = of_sentence
+        if slot.k_best is not None:
+            k = slot.k_best.scores.shape[1]
+            # (W, K)
+            tags = torch.from_numpy(np.concatenate([record.k_best_tags[:, :k] for record in present]))
+            tags = teacher.student_labels[tags.long()]
+            for row, length, of_sentence in zip(found, lengths, tags.split(lengths), strict=True):
+                slot.k_best.tags[row, :, :length] = of_sentence.T
+            scores = torch.from_numpy(np.stack([record.k_best_scores[:k] for record in present]))
+            slot.k_best.scores[found] = scores
         slot.transitions[found] = teacher.transitions
         slot.start_transitions[found] = teacher.start_transitions
         slot.end_transitions[found] = teacher.end_transitions

@@ -35,6 +35,15 @@ class Tables(NamedTuple):
     end_transitions: torch.Tensor  # (L,)
 
 
+class StoredRecord(NamedTuple):
+    """What the store has of one sentence; the arrays are read only."""
+
+    emissions: np.ndarray  # (T, L), float16 or float32 as stored, columns in the order of the store's labels
+    # Of the K best labellings, best first; K is 0 in a store without.
+    k_best_tags: np.ndarray  # (T, K), int16, positions among the store's labels
+    k_best_scores: np.ndarray  # (K,), float32, nats; −inf where there are fewer than K
+
+
 class _Shard(NamedTuple):
     """One shard, mapped into memory: the system reads from disk what is touched, and drops it at will."""
 
@@ -42,11 +51,18 @@ class _Shard(NamedTuple):
     languages: np.ndarray  # (N,), uint16, index into the shard's languages
     checksums: np.ndarray  # (N,), uint32
     emissions: np.ndarray  # (W, L)
+    k_best_tags: np.ndarray  # (W, K), int16
+    k_best_scores: np.ndarray  # (N, K), float32
+
+    def record(self, row: int) -> StoredRecord:
+        """Record number `row`."""
+        words = slice(self.offsets[row], self.offsets[row + 1])
+        return StoredRecord(self.emissions[words], self.k_best_tags[words], self.k_best_scores[row])
 
 
 class TeacherStore:
     """
-    A teacher's potentials by sentence key, on disk, read only.
+    A teacher's potentials, and its K best labellings if captured, by sentence key, on disk, read only.
 
     Opening checks everything but the records, which are checked as they are read, so that no altered bit
     goes unnoticed. A process maps the shards when it first reads from them, also after a fork. In memory stands
@@ -140,6 +156,11 @@ class TeacherStore:
         return self._teacher.label_encoding
 
     @property
+    def legal_k_best(self) -> int:
+        """K of the K best labellings legal under `label_encoding` that each record has; 0 where it has none of them."""
+        return self._teacher.k_best if self._teacher.k_best_scheme == self._teacher.label_encoding else 0
+
+    @property
     def tables(self) -> Tables:
         """The teacher's tables, float32, in its label order."""
         return self._tables
@@ -153,11 +174,11 @@ class TeacherStore:
         """Which of `keys` have a record: boolean, shape (len(keys),). Reads the index alone."""
         return self._locate(keys) >= 0
 
-    def get(self, key: str, num_words: Optional[int] = None) -> Optional[np.ndarray]:
+    def get(self, key: str, num_words: Optional[int] = None) -> Optional[StoredRecord]:
         """`get_batch` for one key."""
         return self.get_batch([key], None if num_words is None else [num_words])[0]
 
-    def get_batch(self, keys: Sequence[str], num_words: Optional[Sequence[int]] = None) -> List[Optional[np.ndarray]]:
+    def get_batch(self, keys: Sequence[str], num_words: Optional[Sequence[int]] = None) -> List[Optional[StoredRecord]]:
         """
         The records of some sentences.
 
@@ -170,8 +191,7 @@ class TeacherStore:
 
         # Returns
 
-        `List[Optional[numpy.ndarray]]` : for each key the emissions, read only, shape (T, L), float16 or float32 as
-            stored, columns in the order of `labels`; `None` where the store has no such sentence.
+        `List[Optional[StoredRecord]]` : for each key the record; `None` where the store has no such sentence.
 
         # Raises
 
@@ -181,7 +201,7 @@ class TeacherStore:
         ordinals = self._locate(keys)
         shard_numbers = np.searchsorted(self._starts, ordinals, side="right") - 1
         rows = ordinals - self._starts[shard_numbers]
-        records: List[Optional[np.ndarray]] = []
+        records: List[Optional[StoredRecord]] = []
         for position, (ordinal, number, row) in enumerate(
             zip(ordinals.tolist(), shard_numbers.tolist(), rows.tolist(), strict=True)
         ):
@@ -189,16 +209,16 @@ class TeacherStore:
                 records.append(None)
                 continue
             shard = self._map(number)
-            emissions = shard.emissions[shard.offsets[row] : shard.offsets[row + 1]]
+            record = shard.record(row)
             language = self._shards[number].languages[shard.languages[row]]
-            if record_crc32(bytes.fromhex(keys[position]), language, emissions) != shard.checksums[row]:
+            if record_crc32(bytes.fromhex(keys[position]), language, *record) != shard.checksums[row]:
                 raise ConfigurationError(
                     f"{self.path / self._shards[number].file} was altered: the record of the sentence with key "
                     f"{keys[position]} does not have its checksum. Restore the file, or capture again."
                 )
-            if num_words is not None and len(emissions) != num_words[position]:
-                raise RecordLengthError(position, len(emissions))
-            records.append(emissions)
+            if num_words is not None and len(record.emissions) != num_words[position]:
+                raise RecordLengthError(position, len(record.emissions))
+            records.append(record)
         return records
 
     def _locate(self, keys: Sequence[str]) -> np.ndarray:
@@ -262,7 +282,11 @@ def _build_index(
 def _map_shard(file: Path) -> _Shard:
     # Of the library's frameworks torch is the one whose tensors stay on disk until they are touched.
     with safe_open(file, framework="pt") as content:
-        arrays = {name: content.get_tensor(name).numpy() for name in _Shard._fields}
+        names = set(_Shard._fields).intersection(content.keys())
+        arrays = {name: content.get_tensor(name).numpy() for name in names}
+    # Where the store was captured without them, there are none of the K best labellings.
+    arrays.setdefault("k_best_tags", np.empty((len(arrays["emissions"]), 0), dtype=np.int16))
+    arrays.setdefault("k_best_scores", np.empty((len(arrays["checksums"]), 0), dtype=np.float32))
     for array in arrays.values():
         array.flags.writeable = False
     return _Shard(**arrays)

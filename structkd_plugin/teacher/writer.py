@@ -17,6 +17,7 @@ from structkd_plugin.teacher.format import (
     ENCODINGS,
     INDEX_ARRAYS,
     KINDS,
+    MAX_LABELS_WITH_K_BEST,
     TABLE_NAMES,
     TABLES_FILE,
     WRITER_NAME,
@@ -39,6 +40,9 @@ class Record(NamedTuple):
     language: str
     words: Sequence[str]  # not stored; an error shows the sentence
     emissions: np.ndarray  # float32, shape (T, L), columns in the order of the teacher's labels
+    # Where the store holds the K best labellings: best first, computed from the emissions as they are stored.
+    k_best_tags: Optional[np.ndarray] = None  # integers, shape (T, K), positions among the teacher's labels
+    k_best_scores: Optional[np.ndarray] = None  # float32, shape (K,), nats; −inf where there are fewer than K
 
 
 class TeacherStoreWriter:
@@ -83,6 +87,13 @@ class TeacherStoreWriter:
             raise ConfigurationError(f"encoding is {teacher.encoding!r}; choose one of {', '.join(ENCODINGS)}.")
         if teacher.kind not in KINDS:
             raise ConfigurationError(f"kind is {teacher.kind!r}; choose one of {', '.join(KINDS)}.")
+        if teacher.k_best < 0:
+            raise ConfigurationError(f"k_best is {teacher.k_best}; it is how many labellings to store, 0 for none.")
+        if teacher.k_best and len(teacher.labels) > MAX_LABELS_WITH_K_BEST:
+            raise ConfigurationError(
+                f"the teacher has {len(teacher.labels):,} labels, and the K best labellings can be stored of "
+                f"{MAX_LABELS_WITH_K_BEST:,} at most. Capture without --k-best."
+            )
         self._path = Path(path)
         self._writer = writer
         with self._writing():
@@ -159,13 +170,15 @@ class TeacherStoreWriter:
 
         # Raises
 
-        `ConfigurationError` : for emissions that cannot be stored, with the sentence, and when writing fails.
+        `ConfigurationError` : for emissions or labellings that cannot be stored, with the sentence, and when writing
+            fails.
         """
         if not records:
             return
         records = sorted(records, key=lambda record: record.key)
-        labels, encoding = self._manifest.teacher.labels, self._manifest.teacher.encoding
-        encoded = [_encode(record, labels, encoding) for record in records]
+        teacher = self._manifest.teacher
+        encoded = [encode_emissions(record, teacher.labels, teacher.encoding) for record in records]
+        k_best = [_encode_k_best(record, teacher) for record in records]
         languages = sorted({record.language for record in records})
         keys = [bytes.fromhex(record.key) for record in records]
         arrays: Dict[str, np.ndarray] = {
@@ -174,13 +187,16 @@ class TeacherStoreWriter:
             "languages": np.array([languages.index(record.language) for record in records], dtype=np.uint16),
             "checksums": np.array(
                 [
-                    record_crc32(key, record.language, emissions)
-                    for key, record, emissions in zip(keys, records, encoded, strict=True)
+                    record_crc32(key, record.language, emissions, *best)
+                    for key, record, emissions, best in zip(keys, records, encoded, k_best, strict=True)
                 ],
                 dtype=np.uint32,
             ),
             "emissions": np.concatenate(encoded),
         }
+        if teacher.k_best:
+            arrays["k_best_tags"] = np.concatenate([tags for tags, _ in k_best])
+            arrays["k_best_scores"] = np.stack([scores for _, scores in k_best])
         file = self._path / shard_file(self._writer, len(self._manifest.shards))
         content = save(arrays)
         with self._writing():
@@ -243,8 +259,26 @@ def _as_table(table: torch.Tensor) -> np.ndarray:
     return table.detach().to(device="cpu", dtype=torch.float32).contiguous().numpy()
 
 
-def _encode(record: Record, labels: Sequence[str], encoding: str) -> np.ndarray:
-    """The emissions as they are stored, after a check that they can be."""
+def encode_emissions(record: Record, labels: Sequence[str], encoding: str) -> np.ndarray:
+    """
+    The emissions as they are stored, after a check that they can be.
+
+    # Parameters
+
+    record : `Record`
+    labels : `Sequence[str]`
+        The teacher's L labels in the order of the columns.
+    encoding : `str`
+        "float16" or "float32".
+
+    # Returns
+
+    `numpy.ndarray` : of the type `encoding`, shape (T, L).
+
+    # Raises
+
+    `ConfigurationError` : for another shape, NaN, +inf, and numbers that float16 cannot hold, with the sentence.
+    """
     emissions = np.asarray(record.emissions)
     if emissions.shape != (len(record.words), len(labels)) or not record.words:
         raise ConfigurationError(
@@ -263,6 +297,24 @@ def _encode(record: Record, labels: Sequence[str], encoding: str) -> np.ndarray:
         "a number that float16 cannot hold (use --encoding float32)",
     )
     return encoded
+
+
+def _encode_k_best(record: Record, teacher: Teacher) -> Tuple[np.ndarray, np.ndarray]:
+    """Tags (T, K), int16, and scores (K,), float32, as they are stored, after a check that they can be."""
+    words, k = len(record.words), teacher.k_best
+    tags = np.empty((words, 0)) if record.k_best_tags is None else np.asarray(record.k_best_tags)
+    scores = np.empty(0) if record.k_best_scores is None else np.asarray(record.k_best_scores)
+    if tags.shape != (words, k) or scores.shape != (k,):
+        raise ConfigurationError(
+            f"the best labellings of the sentence {_show(record)} have tags of shape {tags.shape} and scores of shape "
+            f"{scores.shape}, not (words, K) = {(words, k)} and (K,) = {(k,)}."
+        )
+    if not np.all((tags >= 0) & (tags < len(teacher.labels))) or not np.all(scores < np.inf):
+        raise ConfigurationError(
+            f"the best labellings of the sentence {_show(record)} have a tag that is not the position of one of the "
+            f"{len(teacher.labels)} labels, or a score that is NaN or +inf."
+        )
+    return np.ascontiguousarray(tags, dtype=np.int16), np.ascontiguousarray(scores, dtype=np.float32)
 
 
 def _refuse(record: Record, labels: Sequence[str], wrong: np.ndarray, what: str) -> None:

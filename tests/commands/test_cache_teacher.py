@@ -1,5 +1,6 @@
 """The command line of a capture: what its arguments mean, and one sentence for everything that is wrong."""
 
+import json
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import structkd_plugin.commands.cache_teacher  # noqa: F401
 from structkd_plugin.commands.cache_teacher import source
 from structkd_plugin.teacher.capture import CapturedTeacher, Source
 from structkd_plugin.teacher.store import TeacherStore
+from tests.teacher.training import student, train
 
 
 def run(*arguments: Any) -> None:
@@ -63,7 +65,27 @@ def test_a_store_is_written_and_summed_up(
     )
     store = TeacherStore.open(str(tmp_path / "store"))
     assert (len(store), store.languages) == (32, ("de", "en"))
-    assert store.get(next(store.keys())).dtype == "float32"
+    assert store.get(next(store.keys())).emissions.dtype == "float32"
+    assert store.legal_k_best == 0
+
+
+def test_best_labellings_are_stored_and_learnt_from(teacher_archive: Path, corpora: Path, tmp_path: Path) -> None:
+    """The student's loss is the one of a store without them."""
+    files = [f"{language}={corpora}/{language}.train.conll" for language in ("en", "de")]
+    losses = []
+    for k in (3, 0):
+        directory = tmp_path / f"{k} best"
+        run(teacher_archive, *files, "--output", directory / "store", "--k-best", k)
+        assert TeacherStore.open(str(directory / "store")).legal_k_best == k
+        settings = student(corpora, dict.fromkeys(("en", "de"), str(directory / "store")))
+        del settings["validation_data_path"], settings["validation_data_loader"]
+        settings["model"]["objective"] = {"type": "k_best", "k": 2, "labellings": "legal"}
+        train(settings, directory / "run")
+        metrics = json.loads((directory / "run" / "metrics.json").read_text())
+        losses.append((metrics["training_objective"], metrics["training_loss"]))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    message = error_of(teacher_archive, *files, "--output", tmp_path / "3 best" / "store", "--k-best", 4)
+    assert "is the store of another teacher: k_best is 4, not 3 as in the store" in message
 
 
 def test_running_it_again_says_what_was_there(
@@ -131,6 +153,10 @@ class TestErrors:
     def test_unknown_encoding(self, teacher_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         error_of(teacher_archive, "x", "--output", tmp_path / "store", "--encoding", "bfloat16")
         assert "invalid choice: 'bfloat16'" in capsys.readouterr().err
+
+    def test_less_than_no_labellings(self, teacher_archive: Path, corpora: Path, tmp_path: Path) -> None:
+        message = error_of(teacher_archive, f"{corpora}/en.train.conll", "--output", tmp_path / "s", "--k-best", -1)
+        assert message == "error: k_best is -1; it is how many labellings to store, 0 for none."
 
     @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SigTermReceived])
     def test_breaking_off_says_how_to_go_on(

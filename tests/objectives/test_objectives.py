@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.objectives import CrossEntropy, Emission, KBest, Objective, Posterior, WeightedSum
+from structkd_plugin.teacher_batch import KBestLabellings
 from tests.crf.enumeration import enumerate_batch, random_potentials
 
 INF = float("inf")
@@ -74,6 +75,52 @@ def test_values_are_those_of_enumeration(kind, make, temperature, seed, k, bits)
     teacher, student, p, q = pair(seed, mask=mask)
     value, _ = make(k, temperature)(p, q)
     assert value.tolist() == pytest.approx(oracle(kind, teacher, student, mask, k, temperature), abs=1e-8)
+
+
+def legal_pair(seed, k):
+    """Teacher and student of three labels where 1 must not be followed by 2, and the teacher's best otherwise."""
+    teacher, student, p, q = pair(seed)
+    barrier = torch.zeros(3, 3).double()
+    barrier[1, 2] = -INF
+    none = torch.zeros(3).double()
+    forbidding = {**teacher, "transitions": teacher["transitions"] + barrier}
+    return forbidding, student, p, q, KBestLabellings(*p.forbid(barrier, none, none).k_best(k))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0], ids="tau{}".format)
+@pytest.mark.parametrize("weighted", [False, True], ids=["uniform", "weighted"])
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10**6), k=st.integers(1, 100), more=st.integers(0, 5))
+def test_legal_labellings_are_those_of_a_teacher_that_forbids_the_others(weighted, temperature, seed, k, more):
+    """Whatever the temperature, from the labellings at temperature 1; the first k of more will do."""
+    teacher, student, p, q, legal = legal_pair(seed, k + more)
+    value, _ = KBest(k, weighted, temperature, labellings="legal")(p, q, legal)
+    kind = "weighted" if weighted else "uniform"
+    assert value.tolist() == pytest.approx(oracle(kind, teacher, student, None, k, temperature), abs=1e-8)
+
+
+def test_all_labellings_are_the_default_and_take_none_that_are_given():
+    _, _, p, q, legal = legal_pair(3, 100)
+    everything, _ = KBest(100)(p, q)
+    assert torch.equal(KBest(100, labellings="all")(p, q, legal).value, everything)
+    assert not torch.allclose(KBest(100, labellings="legal")(p, q, legal).value, everything)
+
+
+def test_a_sum_asks_for_the_most_legal_labellings_and_passes_them_on():
+    _, _, p, q, legal = legal_pair(3, 4)
+    parts = [KBest(2, labellings="legal"), Posterior(), KBest(4, weighted=True, labellings="legal"), KBest(9)]
+    assert [part.legal_labellings for part in parts] == [2, 0, 4, 0]
+    total = WeightedSum(parts, [1.0, 1.0, 1.0, 1.0])
+    assert total.legal_labellings == 4
+    torch.testing.assert_close(total(p, q, legal).value, sum(part(p, q, legal).value for part in parts))
+    assert WeightedSum(parts[1:2]).legal_labellings == 0
+
+
+@pytest.mark.parametrize("given_labellings", [None, 2], ids=["none", "fewer"])
+def test_legal_labellings_have_to_be_given(given_labellings):
+    _, _, p, q, legal = legal_pair(3, given_labellings or 1)
+    with pytest.raises(ValueError, match="the objective k_best needs the 3 best legal labellings of the teacher"):
+        KBest(3, labellings="legal")(p, q, legal if given_labellings else None)
 
 
 def test_emission_ignores_transitions_on_both_sides():
@@ -219,6 +266,10 @@ def test_what_needs_transitions_says_so():
     ("config", "message"),
     [
         ({"type": "k_best", "k": 0}, "objective.k must be at least 1, not 0"),
+        (
+            {"type": "k_best", "k": 1, "labellings": "well-formed"},
+            "objective.labellings must be one of all, legal, not",
+        ),
         ({"type": "posterior", "temperature": 0}, "objective.temperature must be a finite number above 0, not 0"),
         ({"type": "emission", "temperature": -1.0}, "above 0, not -1"),
         ({"type": "cross_entropy", "temperature": math.nan}, "above 0, not nan"),

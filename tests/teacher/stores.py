@@ -1,7 +1,7 @@
 """Small stores, made without a model."""
 
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
 
 LABELS = ("O", "B-PER", "I-PER")
+# What makes a store hold the best labellings too.
+WITH_K_BEST = {"k_best": 3, "k_best_scheme": "BIO"}
 
 
 class Spoken(NamedTuple):
@@ -32,7 +34,7 @@ SENTENCES = (
 )
 
 
-def teacher(labels: Sequence[str] = LABELS, **changes: Optional[str]) -> Teacher:
+def teacher(labels: Sequence[str] = LABELS, **changes: Any) -> Teacher:
     fields = {
         "fingerprint": "f" * 64,
         "labels": tuple(labels),
@@ -40,6 +42,8 @@ def teacher(labels: Sequence[str] = LABELS, **changes: Optional[str]) -> Teacher
         "label_encoding": "BIO",
         "constraints": "decoding",
         "encoding": "float32",
+        "k_best": 0,
+        "k_best_scheme": None,
     }
     return Teacher(**{**fields, **changes})
 
@@ -63,11 +67,29 @@ def tables_of(labels: Sequence[str] = LABELS, seed: int = 0) -> Dict[str, torch.
     }
 
 
-def records_of(sentences: Sequence[Spoken], labels: Sequence[str] = LABELS, seed: int = 0) -> List[Record]:
-    return [
-        Record(sentence.key, sentence.language, sentence.words.split(), emissions_of(sentence, labels, seed))
-        for sentence in sentences
-    ]
+def k_best_of(sentence: Spoken, k: int, labels: Sequence[str] = LABELS, seed: int = 0) -> Tuple[np.ndarray, np.ndarray]:
+    """
+    Tags (T, K) and scores (K,), different for every sentence, word and rank, and the same label whatever its position.
+
+    They are nobody's best labellings. The last of a single word does not exist.
+    """
+    words, names = sentence.words.split(), sorted(labels)
+    tags = [[labels.index(names[(sum(map(ord, word)) + rank) % len(names)]) for rank in range(k)] for word in words]
+    scores = np.array([ord(words[0][0]) + seed - rank / 8 for rank in range(k)], dtype=np.float32)
+    if len(words) == 1:
+        scores[-1] = -np.inf
+    return np.array(tags), scores
+
+
+def records_of(
+    sentences: Sequence[Spoken], labels: Sequence[str] = LABELS, seed: int = 0, k_best: int = 0
+) -> List[Record]:
+    records = []
+    for sentence in sentences:
+        table = k_best_of(sentence, k_best, labels, seed) if k_best else (None, None)
+        emissions = emissions_of(sentence, labels, seed)
+        records.append(Record(sentence.key, sentence.language, sentence.words.split(), emissions, *table))
+    return records
 
 
 def write_store(
@@ -78,9 +100,9 @@ def write_store(
     per_shard: int = 2,
     writer: str = "main",
     finish: bool = True,
-    **changes: Optional[str],
+    **changes: Any,
 ) -> Optional[TeacherStore]:
-    records = records_of(sentences, labels, seed)
+    records = records_of(sentences, labels, seed, changes.get("k_best", 0))
     with TeacherStoreWriter(
         str(path), teacher(labels, **changes), tables_of(labels, seed), {"type": "test"}, writer
     ) as store:

@@ -20,7 +20,7 @@ from structkd_plugin.teacher.callback import TeacherCallback
 from structkd_plugin.teacher.loader import TeacherDataLoader
 from structkd_plugin.teacher_batch import TeacherDescription
 
-from .stores import LABELS, Spoken, write_store
+from .stores import LABELS, WITH_K_BEST, Spoken, write_store
 
 TRAINING = (Spoken("en", "Ada sleeps"), Spoken("en", "why"), Spoken("de", "Ada schläft"))
 
@@ -83,12 +83,12 @@ def test_it_finds_its_loader_in_a_chain(store: str) -> None:
 
 
 def test_the_model_hears_of_each_teacher_once(store: str, tmp_path: Path) -> None:
-    write_store(tmp_path / "softmax", TRAINING, kind="log_probabilities")
+    write_store(tmp_path / "softmax", TRAINING, kind="log_probabilities", **WITH_K_BEST)
     trainer = trainer_for()
     callback(stores={"en": [store, str(tmp_path / "softmax")], "de": store}).on_start(trainer)
     assert trainer.model.descriptions == [
         TeacherDescription(store, ("en", "de"), LABELS, "potentials", "BIO"),
-        TeacherDescription(str(tmp_path / "softmax"), ("en",), LABELS, "log_probabilities", "BIO"),
+        TeacherDescription(str(tmp_path / "softmax"), ("en",), LABELS, "log_probabilities", "BIO", 3),
     ]
 
 

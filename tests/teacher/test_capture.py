@@ -64,7 +64,7 @@ class TestContent:
         assert len(store) == 32
         for source in sources_of(data):
             for key, emissions in emissions_one_by_one(teacher, source).items():
-                record = store.get(key)
+                record = store.get(key).emissions
                 assert record.dtype == encoding
                 np.testing.assert_allclose(record, emissions, atol=tolerance)
 
@@ -102,7 +102,7 @@ class TestContent:
         assert store.kind == "log_probabilities"
         assert not any(table.any() for table in store.tables)
         for record in store.get_batch(list(store.keys())):
-            np.testing.assert_allclose(np.exp(record).sum(axis=1), 1.0, rtol=1e-5)
+            np.testing.assert_allclose(np.exp(record.emissions).sum(axis=1), 1.0, rtol=1e-5)
 
     def test_dropout_is_off(self, data: Path, tmp_path: Path) -> None:
         teacher = load_teacher(make_archive(tmp_path / "archive", data, dropout=0.9))
@@ -198,18 +198,18 @@ class TestGoingOn:
         assert len(TeacherStore.open(str(tmp_path / "in parts"))) == 32
 
     @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-    @pytest.mark.parametrize("seed", [1, 2, 3])
+    @pytest.mark.parametrize(("seed", "k_best"), [(1, 0), (2, 0), (3, 0), (4, 3), (5, 3)])
     def test_a_kill_loses_nothing_and_changes_nothing(
-        self, teacher: CapturedTeacher, data: Path, tmp_path: Path, seed: int
+        self, teacher: CapturedTeacher, data: Path, tmp_path: Path, seed: int, k_best: int
     ) -> None:
-        captured(teacher, tmp_path / "whole", sources_of(data))
+        captured(teacher, tmp_path / "whole", sources_of(data), k_best=k_best)
         draw = random.Random(seed)
         kills = 0
         for shards in sorted(draw.sample(range(6), 3)):
             child = os.fork()
             if child == 0:
                 torch.set_num_threads(1)
-                captured(teacher, tmp_path / "killed", sources_of(data))
+                captured(teacher, tmp_path / "killed", sources_of(data), k_best=k_best)
                 os._exit(0)
             while len(_committed(tmp_path / "killed")) < shards:
                 time.sleep(0.001)
@@ -219,7 +219,7 @@ class TestGoingOn:
             kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
             assert committed <= _committed(tmp_path / "killed")
         assert kills
-        captured(teacher, tmp_path / "killed", sources_of(data))
+        captured(teacher, tmp_path / "killed", sources_of(data), k_best=k_best)
         assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
 

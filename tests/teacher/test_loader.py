@@ -15,7 +15,7 @@ from structkd_plugin.schedules import ConstantSchedule, LinearSchedule, Schedule
 from structkd_plugin.teacher.loader import AlignedTeacher, TeacherDataLoader
 from structkd_plugin.teacher_batch import TeacherBatch
 
-from .stores import LABELS, SENTENCES, Spoken, emissions_of, tables_of, write_store
+from .stores import LABELS, SENTENCES, WITH_K_BEST, Spoken, emissions_of, k_best_of, tables_of, write_store
 
 STUDENT = ("I-PER", "O", "B-PER")
 
@@ -82,7 +82,8 @@ def test_each_sentence_gets_its_record_in_the_students_order(tmp_path: Path) -> 
     [slot] = batch.teachers
     assert slot.emissions.shape == (5, 3, 3)
     assert slot.weight.tolist() == [1.0] * 5
-    assert {tensor.dtype for tensor in slot} == {torch.float32}
+    assert {tensor.dtype for tensor in slot[:5]} == {torch.float32}
+    assert slot.k_best is None
     for row, sentence in enumerate(SENTENCES):
         seed = 50 if sentence.language == "de" else 0
         length = len(sentence.words.split())
@@ -105,6 +106,50 @@ def test_any_label_order_and_any_batch(
         expected = emissions_of(sentence, order)
         np.testing.assert_array_equal(slot.emissions[row, : len(expected)], expected)
         assert torch.equal(slot.transitions[row], tables_of(order)["transitions"])
+
+
+class TestBestLabellings:
+    @settings(max_examples=25, deadline=None)
+    @given(order=st.permutations(LABELS), rows=st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=6))
+    def test_they_are_the_students_labels_whatever_their_order(
+        self, tmp_path_factory: pytest.TempPathFactory, order: Sequence[str], rows: List[Spoken]
+    ) -> None:
+        store = write_store(tmp_path_factory.mktemp("store"), **WITH_K_BEST)
+        [slot] = first(make(Batches([rows]), {"en": store, "de": store}, labels=order)).teachers
+        num_words = max(len(sentence.words.split()) for sentence in rows)
+        assert (slot.k_best.tags.shape, slot.k_best.tags.dtype) == ((len(rows), 3, num_words), torch.int64)
+        assert (slot.k_best.scores.shape, slot.k_best.scores.dtype) == ((len(rows), 3), torch.float32)
+        for row, sentence in enumerate(rows):
+            tags, scores = k_best_of(sentence, 3, order)
+            np.testing.assert_array_equal(slot.k_best.tags[row, :, : len(tags)], tags.T)
+            assert not slot.k_best.tags[row, :, len(tags) :].any()
+            np.testing.assert_array_equal(slot.k_best.scores[row], scores)
+
+    def test_teachers_that_share_a_batch_give_as_many_as_all_have(self, tmp_path: Path) -> None:
+        english = write_store(tmp_path / "en", SENTENCES[:3], **WITH_K_BEST)
+        german = write_store(tmp_path / "de", SENTENCES[3:], k_best=2, k_best_scheme="BIO")
+        loader = make(Batches([SENTENCES, SENTENCES[:2]]), {"en": english, "de": german})
+        both, english_alone = (batch["teacher"].teachers[0].k_best for batch in loader)
+        assert both.scores.shape == (5, 2)
+        np.testing.assert_array_equal(both.scores[0], k_best_of(SENTENCES[0], 3)[1][:2])
+        np.testing.assert_array_equal(both.tags[0, :, :2], k_best_of(SENTENCES[0], 3, STUDENT)[0][:, :2].T)
+        np.testing.assert_array_equal(both.scores[3], k_best_of(SENTENCES[3], 2)[1])
+        assert english_alone.scores.shape == (2, 3)
+
+    @pytest.mark.parametrize("changes", [{}, {"k_best": 3, "k_best_scheme": None}], ids=["none", "also ill-formed"])
+    def test_there_are_none_where_one_teacher_has_none(self, tmp_path: Path, changes: Dict[str, Any]) -> None:
+        english = write_store(tmp_path / "en", SENTENCES[:3], **WITH_K_BEST)
+        german = write_store(tmp_path / "de", SENTENCES[3:], **changes)
+        loader = make(Batches([SENTENCES, SENTENCES[:3], SENTENCES[3:]]), {"en": english, "de": german})
+        tables = [batch["teacher"].teachers[0].k_best for batch in loader]
+        assert [table is None for table in tables] == [True, False, True]
+
+    def test_a_sentence_without_a_teacher_has_none(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path, SENTENCES[:1], **WITH_K_BEST)
+        [slot] = first(make(Batches([SENTENCES]), {"en": store}, missing="skip")).teachers
+        assert slot.weight.tolist() == [1, 0, 0, 0, 0]
+        assert slot.k_best.scores[0].isfinite().all()
+        assert (slot.k_best.scores[1:] == -torch.inf).all()
 
 
 class TestSeveralTeachers:
@@ -146,7 +191,8 @@ class TestMissing:
         [slot] = second_batch.teachers
         assert slot.weight.tolist() == [0, 0, 0]
         assert slot.emissions.shape == (3, 2, 3)
-        assert not any(tensor.any() for tensor in slot)
+        assert not any(tensor.any() for tensor in slot[:5])
+        assert slot.k_best is None
         assert loader.sentences_seen == {"en": 4, "de": 4}
         assert loader.sentences_taught == {"en": 2, "de": 0}
 
@@ -236,6 +282,8 @@ class TestDecoration:
     def test_the_teachers_are_where_the_batch_is(self, tmp_path: Path) -> None:
         inner = Batches([SENTENCES[:2]])
         inner.device = torch.device("meta")
-        batch = first(make(inner, {"en": write_store(tmp_path)}))
-        assert {tensor.device.type for slot in batch.teachers for tensor in slot} == {"meta"}
+        batch = first(make(inner, {"en": [write_store(tmp_path / "a", **WITH_K_BEST), write_store(tmp_path / "b")]}))
+        with_table, without = batch.teachers
+        assert {tensor.device.type for tensor in [*with_table[:5], *with_table.k_best, *without[:5]]} == {"meta"}
+        assert without.k_best is None
         assert batch.interpolation.device.type == "meta"

@@ -1,5 +1,6 @@
 """What was written is what is read; nothing that was altered passes for it."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -14,11 +15,22 @@ from allennlp.common.checks import ConfigurationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structkd_plugin.teacher.format import Manifest, ShardEntry
+from structkd_plugin.teacher.format import Manifest, ShardEntry, _canonical
 from structkd_plugin.teacher.store import RecordLengthError, TeacherStore
 from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
 
-from .stores import LABELS, SENTENCES, Spoken, emissions_of, records_of, tables_of, teacher, write_store
+from .stores import (
+    LABELS,
+    SENTENCES,
+    WITH_K_BEST,
+    Spoken,
+    emissions_of,
+    k_best_of,
+    records_of,
+    tables_of,
+    teacher,
+    write_store,
+)
 
 
 def read_everything(path: Path) -> None:
@@ -35,8 +47,35 @@ class TestReading:
         store = write_store(tmp_path / "store")
         records = store.get_batch([s.key for s in SENTENCES], [len(s.words.split()) for s in SENTENCES])
         for sentence, record in zip(SENTENCES, records, strict=True):
-            np.testing.assert_array_equal(record, emissions_of(sentence))
-            np.testing.assert_array_equal(store.get(sentence.key), emissions_of(sentence))
+            np.testing.assert_array_equal(record.emissions, emissions_of(sentence))
+            np.testing.assert_array_equal(store.get(sentence.key).emissions, emissions_of(sentence))
+
+    def test_the_best_labellings_come_back(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store", **WITH_K_BEST)
+        assert store.legal_k_best == 3
+        for sentence, record in zip(SENTENCES, store.get_batch([s.key for s in SENTENCES]), strict=True):
+            tags, scores = k_best_of(sentence, 3)
+            np.testing.assert_array_equal(record.k_best_tags, tags)
+            np.testing.assert_array_equal(record.k_best_scores, scores)
+            np.testing.assert_array_equal(record.emissions, emissions_of(sentence))
+            assert (record.k_best_tags.dtype, record.k_best_scores.dtype) == (np.int16, np.float32)
+
+    def test_a_store_without_best_labellings_has_none_of_each_sentence(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        assert store.legal_k_best == 0
+        record = store.get(SENTENCES[1].key)
+        assert (record.k_best_tags.shape, record.k_best_scores.shape) == ((3, 0), (0,))
+
+    @pytest.mark.parametrize(
+        ("label_encoding", "scheme", "expected"),
+        [("BIO", "BIO", 3), ("BIO", None, 0), ("BIO", "IOB1", 0), (None, None, 3), (None, "BIO", 0)],
+    )
+    def test_only_labellings_of_the_scheme_are_legal(
+        self, tmp_path: Path, label_encoding: str, scheme: str, expected: int
+    ) -> None:
+        store = write_store(tmp_path, label_encoding=label_encoding, k_best=3, k_best_scheme=scheme)
+        assert store.legal_k_best == expected
+        assert store.get(SENTENCES[0].key).k_best_scores.shape == (3,)
 
     def test_it_says_whose_it_is(self, tmp_path: Path) -> None:
         store = write_store(tmp_path / "store", kind="log_probabilities")
@@ -63,7 +102,8 @@ class TestReading:
     def test_same_words_in_another_language_are_another_sentence(self, tmp_path: Path) -> None:
         store = write_store(tmp_path / "store", [Spoken("en", "Ada"), Spoken("de", "Ada")])
         assert len(store) == 2
-        assert not np.array_equal(store.get(Spoken("en", "Ada").key), store.get(Spoken("de", "Ada").key))
+        english, german = (store.get(Spoken(language, "Ada").key).emissions for language in ("en", "de"))
+        assert not np.array_equal(english, german)
 
     def test_an_empty_store_opens(self, tmp_path: Path) -> None:
         store = write_store(tmp_path / "store", [])
@@ -83,16 +123,17 @@ class TestReading:
             store.contains([SENTENCES[0].key, key])
 
     def test_records_cannot_be_written_to(self, tmp_path: Path) -> None:
-        store = write_store(tmp_path / "store")
-        with pytest.raises(ValueError, match=r"read-only"):
-            store.get(SENTENCES[0].key)[0, 0] = 1.0
+        record = write_store(tmp_path / "store", **WITH_K_BEST).get(SENTENCES[0].key)
+        for array in record:
+            with pytest.raises(ValueError, match=r"read-only"):
+                array.reshape(-1)[0] = 1.0
 
     def test_float16_is_half_the_size_and_close(self, tmp_path: Path) -> None:
         full, half = write_store(tmp_path / "full"), write_store(tmp_path / "half", encoding="float16")
         for sentence in SENTENCES:
-            record = half.get(sentence.key)
+            record = half.get(sentence.key).emissions
             assert record.dtype == np.float16
-            np.testing.assert_allclose(record, full.get(sentence.key), rtol=2**-11)
+            np.testing.assert_allclose(record, full.get(sentence.key).emissions, rtol=2**-11)
 
     @settings(max_examples=30, deadline=None)
     @given(
@@ -126,7 +167,7 @@ class TestReading:
         shuffle.shuffle(asked)
         for key, record in zip(asked, store.get_batch([key.hex() for key in asked]), strict=True):
             if key in value:
-                np.testing.assert_array_equal(record, value[key])
+                np.testing.assert_array_equal(record.emissions, value[key])
             else:
                 assert record is None
 
@@ -139,14 +180,14 @@ class TestProcesses:
         before = store._map(0)
         child = os.fork()
         if child == 0:
-            same = np.array_equal(store.get(SENTENCES[1].key), emissions_of(SENTENCES[1]))
+            same = np.array_equal(store.get(SENTENCES[1].key).emissions, emissions_of(SENTENCES[1]))
             os._exit(0 if same and store._map(0) is not before else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert store._map(0) is before
 
     def test_it_can_be_sent_to_another_process(self, tmp_path: Path) -> None:
         store = pickle.loads(pickle.dumps(write_store(tmp_path / "store")))
-        np.testing.assert_array_equal(store.get(SENTENCES[4].key), emissions_of(SENTENCES[4]))
+        np.testing.assert_array_equal(store.get(SENTENCES[4].key).emissions, emissions_of(SENTENCES[4]))
 
     def test_memory_does_not_grow_with_what_is_read(self, tmp_path: Path) -> None:
         sentences = [Spoken("en", f"word{number}") for number in range(64)]
@@ -159,7 +200,7 @@ class TestProcesses:
         store = TeacherStore.open(str(tmp_path))
         before = _own_memory()
         for sentence in sentences:
-            assert len(store.get(sentence.key)) == 250_000
+            assert len(store.get(sentence.key).emissions) == 250_000
         assert _own_memory() - before < 30e6
 
 
@@ -199,6 +240,16 @@ class TestRefusals:
         with pytest.raises(ConfigurationError, match=r"manifest.main.json is damaged"):
             TeacherStore.open(str(tmp_path))
 
+    def test_a_manifest_of_before_a_field_was_added(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        manifest = tmp_path / "manifest.main.json"
+        fields = json.loads(manifest.read_text())
+        del fields["checksum"], fields["teacher"]["k_best"]
+        fields["checksum"] = hashlib.sha256(_canonical(fields)).hexdigest()
+        manifest.write_bytes(_canonical(fields))
+        with pytest.raises(ConfigurationError, match=r"manifest.main.json has not the fields .*'k_best'.* again"):
+            TeacherStore.open(str(tmp_path))
+
     def test_a_manifest_in_another_form(self, tmp_path: Path) -> None:
         """What is not written exactly as we write it was not written by us, whatever it says."""
         write_store(tmp_path)
@@ -220,9 +271,10 @@ class TestRefusals:
         with pytest.raises(ConfigurationError, match=r"shard.main.00001.safetensors is missing: .* 2 sentences in it"):
             TeacherStore.open(str(tmp_path))
 
+    @pytest.mark.parametrize("changes", [{}, WITH_K_BEST], ids=["", "k best"])
     @pytest.mark.parametrize("left", [0, 5, 100, -1])
-    def test_truncated_shard(self, tmp_path: Path, left: int) -> None:
-        write_store(tmp_path)
+    def test_truncated_shard(self, tmp_path: Path, left: int, changes: dict) -> None:
+        write_store(tmp_path, **changes)
         shard = tmp_path / "shard.main.00000.safetensors"
         shard.write_bytes(shard.read_bytes()[:left])
         with pytest.raises(ConfigurationError, match=r"00000.safetensors is truncated or was altered: it has"):
@@ -276,9 +328,17 @@ class TestAlteredBits:
             self.flip(file, 8 * byte + byte % 8)
         Manifest.read(file)
 
-    @pytest.mark.parametrize("name", ["tables.safetensors", "shard.main.00001.safetensors"])
-    def test_every_byte_of(self, tmp_path: Path, name: str) -> None:
-        write_store(tmp_path / "store", encoding="float16")
+    @pytest.mark.parametrize(
+        ("name", "changes"),
+        [
+            ("tables.safetensors", {}),
+            ("shard.main.00001.safetensors", {}),
+            ("shard.main.00001.safetensors", WITH_K_BEST),
+        ],
+        ids=["tables", "shard", "shard with k best"],
+    )
+    def test_every_byte_of(self, tmp_path: Path, name: str, changes: dict) -> None:
+        write_store(tmp_path / "store", encoding="float16", **changes)
         file = tmp_path / "store" / name
         for byte in range(file.stat().st_size):
             bit = 8 * byte + byte % 8
@@ -288,10 +348,13 @@ class TestAlteredBits:
             self.flip(file, bit)
         read_everything(tmp_path / "store")
 
-    def test_a_record_is_named_by_its_key(self, tmp_path: Path) -> None:
-        write_store(tmp_path, SENTENCES[:1])
+    @pytest.mark.parametrize("array", [0, 1, 2], ids=["emissions", "tags", "scores"])
+    def test_a_record_is_named_by_its_key(self, tmp_path: Path, array: int) -> None:
+        write_store(tmp_path, SENTENCES[:1], **WITH_K_BEST)
         shard = tmp_path / "shard.main.00000.safetensors"
-        position = shard.read_bytes().index(emissions_of(SENTENCES[0]).tobytes())
+        tags, scores = k_best_of(SENTENCES[0], 3)
+        content = (emissions_of(SENTENCES[0]), tags.astype(np.int16), scores)[array]
+        position = shard.read_bytes().index(content.tobytes())
         self.flip(shard, 8 * position)
         store = TeacherStore.open(str(tmp_path))
         with pytest.raises(ConfigurationError, match=f"key {SENTENCES[0].key} does not have its checksum"):
@@ -299,9 +362,10 @@ class TestAlteredBits:
 
 
 class TestWriting:
-    def test_two_captures_are_the_same_bytes(self, tmp_path: Path) -> None:
-        write_store(tmp_path / "a")
-        write_store(tmp_path / "b")
+    @pytest.mark.parametrize("changes", [{}, WITH_K_BEST], ids=["", "k best"])
+    def test_two_captures_are_the_same_bytes(self, tmp_path: Path, changes: dict) -> None:
+        write_store(tmp_path / "a", **changes)
+        write_store(tmp_path / "b", **changes)
         assert content(tmp_path / "a") == content(tmp_path / "b")
 
     def test_it_goes_on_after_what_was_committed(self, tmp_path: Path) -> None:
@@ -389,6 +453,7 @@ class TestWriting:
             ({"kind": "log_probabilities"}, "kind is 'log_probabilities', not 'potentials'"),
             ({"constraints": "everywhere"}, "constraints is 'everywhere', not 'decoding'"),
             ({"label_encoding": None}, "label_encoding is None, not 'BIO'"),
+            (WITH_K_BEST, "k_best is 3, not 0; k_best_scheme is 'BIO', not None as in the store"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
@@ -407,7 +472,27 @@ class TestWriting:
         store = write_store(tmp_path, SENTENCES[2:], writer="second")
         assert len(store) == 5
         for sentence in SENTENCES:
-            np.testing.assert_array_equal(store.get(sentence.key), emissions_of(sentence))
+            np.testing.assert_array_equal(store.get(sentence.key).emissions, emissions_of(sentence))
+
+    @pytest.mark.parametrize(
+        ("change", "named"),
+        [
+            ({}, r"k_best is 0, not 3; k_best_scheme is None, not 'BIO' as in the store"),
+            ({"k_best": 2, "k_best_scheme": "BIO"}, "k_best is 2, not 3 as in the store"),
+            ({"k_best": 3, "k_best_scheme": None}, "k_best_scheme is None, not 'BIO' as in the store"),
+        ],
+        ids=["none", "fewer", "another scheme"],
+    )
+    def test_another_number_of_best_labellings_is_refused(self, tmp_path: Path, change: dict, named: str) -> None:
+        write_store(tmp_path, **WITH_K_BEST)
+        with pytest.raises(ConfigurationError, match=f"is the store of another teacher: {named}"):
+            write_store(tmp_path, **change)
+
+    def test_it_goes_on_with_best_labellings(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "whole", **WITH_K_BEST)
+        write_store(tmp_path / "broken", SENTENCES[:2], finish=False, **WITH_K_BEST)
+        write_store(tmp_path / "broken", SENTENCES[2:], **WITH_K_BEST)
+        assert content(tmp_path / "broken") == content(tmp_path / "whole")
 
     def test_two_writers_of_one_name_are_refused(self, tmp_path: Path) -> None:
         first = TeacherStoreWriter(str(tmp_path), teacher(), tables_of(), {})
@@ -488,7 +573,8 @@ class TestRefusedEmissions:
         emissions = np.zeros((2, 3))
         emissions[0, 1] = -np.inf
         self.commit(tmp_path, emissions)
-        np.testing.assert_array_equal(TeacherStore.open(str(tmp_path)).get(Spoken("en", "Ada sleeps").key), emissions)
+        record = TeacherStore.open(str(tmp_path)).get(Spoken("en", "Ada sleeps").key)
+        np.testing.assert_array_equal(record.emissions, emissions)
 
     @pytest.mark.parametrize("shape", [(1, 3), (3, 3), (2, 2), (6,)])
     def test_another_shape(self, tmp_path: Path, shape: tuple) -> None:
@@ -498,6 +584,53 @@ class TestRefusedEmissions:
     def test_no_words(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"have shape"):
             self.commit(tmp_path, np.zeros((0, 3)), words="")
+
+
+class TestRefusedLabellings:
+    def commit(self, path: Path, tags: object, scores: object, **changes: object) -> None:
+        sentence = SENTENCES[0]
+        with TeacherStoreWriter(str(path), teacher(**{**WITH_K_BEST, **changes}), tables_of(), {}) as writer:
+            words = sentence.words.split()
+            writer.commit([Record(sentence.key, "en", words, emissions_of(sentence), tags, scores)])
+
+    @pytest.mark.parametrize(
+        ("tags", "scores", "shown"),
+        [
+            (None, None, r"tags of shape \(2, 0\) and scores of shape \(0,\)"),
+            (np.zeros((3, 2)), np.zeros(3), r"tags of shape \(3, 2\)"),
+            (np.zeros((2, 3)), np.zeros(2), r"scores of shape \(2,\)"),
+        ],
+        ids=["none", "tags", "scores"],
+    )
+    def test_another_shape(self, tmp_path: Path, tags: object, scores: object, shown: str) -> None:
+        with pytest.raises(ConfigurationError, match=f"'Ada sleeps' have .*{shown}.*, not .* = \\(2, 3\\) and .*3,"):
+            self.commit(tmp_path, tags, scores)
+
+    def test_a_store_that_is_to_have_none(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match=r"tags of shape \(2, 3\).*, not .* = \(2, 0\)"):
+            self.commit(tmp_path, *k_best_of(SENTENCES[0], 3), k_best=0, k_best_scheme=None)
+
+    @pytest.mark.parametrize(("tag", "score"), [(3, 0.0), (-1, 0.0), (0, np.nan), (0, np.inf)])
+    def test_what_means_nothing(self, tmp_path: Path, tag: int, score: float) -> None:
+        tags, scores = k_best_of(SENTENCES[0], 3)
+        tags[1, 2], scores[0] = tag, score
+        with pytest.raises(
+            ConfigurationError, match=r"'Ada sleeps' have a tag that is not .* of the 3 labels, or a score"
+        ):
+            self.commit(tmp_path, tags, scores)
+
+    def test_a_negative_number_of_them(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigurationError, match="k_best is -1; it is how many labellings to store, 0 for none"):
+            self.commit(tmp_path, None, None, k_best=-1)
+        assert not list(tmp_path.iterdir())
+
+    def test_more_labels_than_their_tags_can_name(self, tmp_path: Path) -> None:
+        labels = [f"tag {number}" for number in range(2**15)]
+        with pytest.raises(ConfigurationError, match=r"has 32,768 labels, .* 32,767 at most. Capture without --k-best"):
+            self.commit(tmp_path, None, None, labels=tuple(labels))
+        for changes in ({"labels": tuple(labels), "k_best": 0}, {"labels": tuple(labels[1:])}):
+            with TeacherStoreWriter(str(tmp_path / str(len(changes))), teacher(**changes), tables_of(), {}):
+                pass
 
 
 class TestManifest:
