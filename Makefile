@@ -15,8 +15,12 @@ endif
 
 # Written last: an environment without it is not finished.
 STAMP := $(VENV)/.structkd-installed
+# Written when all packages but our own are there.
+PACKAGES := $(VENV)/.structkd-packages
 # Written first into an environment that make begins: what make began, make may remove.
 BEGUN := $(VENV)/.structkd-begun
+
+KERNELS := structkd_plugin/crf/cpu_kernels.cpp
 
 # What comes with a torch, and must stay with it.
 TORCH_FAMILY := torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|sympy|mpmath|networkx
@@ -88,7 +92,7 @@ endef
 # An environment that make began and did not finish is made anew; one that somebody else made is completed in place.
 # The empty folder keeps allennlp-models from trying to download a tokenizer for a task of its own at every start.
 define make_environment
-if [ -f $(BEGUN) ] && ! { [ -f $(STAMP) ] && $(PYTHON_VENV) -V; } > /dev/null 2>&1; then rm -rf $(VENV); fi; \
+if [ -f $(BEGUN) ] && ! { [ -f $(PACKAGES) ] && $(PYTHON_VENV) -V; } > /dev/null 2>&1; then rm -rf $(VENV); fi; \
 if [ -z "$$(ls -A $(VENV) 2> /dev/null)" ]; then \
 	$(find_python); \
 	echo "Making $(VENV) with $$("$$python" -V)."; \
@@ -124,16 +128,28 @@ for attempt in 1 2 3; do \
 	if $(pip_install) --use-pep517 --no-compile -r "$$packages"; then break; fi; \
 	if [ $$attempt = 3 ]; then echo "The packages could not be installed: see pip's message above." >&2; exit 1; fi; \
 	sleep 5; \
-done; \
-$(pip_install) --no-build-isolation -e .
+done
+endef
+
+# The package itself, with its kernels where there is a compiler; pip is quiet about it where there is none.
+define install_plugin
+if [ -f $(KERNELS) ]; then echo "Compiling the CPU kernels of the CRF: about a minute."; fi; \
+$(pip_install) --no-build-isolation -e .; \
+$(PYTHON_VENV) -c 'import sys; from structkd_plugin.crf import cpu_kernels; sys.exit(cpu_kernels.library is None)' || \
+	echo "The CPU kernels of the CRF could not be compiled: it runs in plain torch, which is slower. With g++ or" \
+		"clang++ installed, run 'make -B install'."
 endef
 
 # An interpreter that is gone makes the environment unfinished.
 ifeq ($(wildcard $(PYTHON_VENV)),)
-.PHONY: $(STAMP)
+.PHONY: $(PACKAGES)
 endif
 
-$(STAMP): requirements.txt setup.py
+$(PACKAGES): requirements.txt
 	@set -e; $(make_environment)
-	@set -e; rm -f $@; $(if $(TORCH),$(check_torch);) $(install_packages)
+	@set -e; rm -f $@ $(STAMP); $(if $(TORCH),$(check_torch);) $(install_packages)
 	@touch $(if $(TORCH),$(VENV)/.structkd-torch-kept) $@
+
+$(STAMP): $(PACKAGES) setup.py $(KERNELS)
+	@set -e; rm -f $@; $(install_plugin)
+	@touch $@

@@ -6,7 +6,52 @@ that no supported Python can install, and naming it here would make every instal
 has AllenNLP with a set of packages that works; docs/installation.md says how to install it.
 """
 
-from setuptools import find_packages, setup
+import hashlib
+from pathlib import Path
+
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+
+KERNELS = "structkd_plugin/crf/cpu_kernels.cpp"
+
+
+class OptionalKernels(build_ext):
+    """Compiles the CPU kernels, or says in one line why not: without them everything works, and CRFs are slower."""
+
+    def build_extension(self, extension: Extension) -> None:
+        """Compile `extension`, if that can be done."""
+        try:
+            super().build_extension(extension)
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            self.warn(
+                f"the CPU kernels of the CRF were not compiled ({reason}): it runs in plain torch, which is slower. "
+                "With g++ or clang++ installed, install again."
+            )
+
+
+kernels = Extension(
+    "structkd_plugin.crf._cpu_kernels",
+    [KERNELS],
+    language="c++",
+    optional=True,
+    # The instruction set is chosen when it runs, so that what is built here runs elsewhere too.
+    extra_compile_args=[
+        "-std=c++17",
+        "-O3",
+        "-g0",
+        "-pthread",
+        "-fvisibility=hidden",
+        "-fno-math-errno",
+        "-fno-trapping-math",
+        "-fno-strict-aliasing",
+        "-Wno-psabi",
+        "-UNDEBUG",
+        # Lets the library be told from one that was compiled from another version of the source.
+        f'-DSTRUCTKD_SOURCE="{hashlib.sha256(Path(KERNELS).read_bytes()).hexdigest()[:16]}"',
+    ],
+    extra_link_args=["-pthread"],
+)
 
 setup(
     name="structkd_plugin",
@@ -26,7 +71,9 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["structkd_plugin", "structkd_plugin.*"]),
-    package_data={"structkd_plugin": ["py.typed"]},
+    package_data={"structkd_plugin": ["py.typed", "crf/cpu_kernels.cpp"]},
+    ext_modules=[kernels],
+    cmdclass={"build_ext": OptionalKernels},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "conllu>=4.4.2",

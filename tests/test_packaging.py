@@ -32,7 +32,7 @@ def setup_arguments() -> Dict[str, Any]:
     return {
         keyword.arg: ast.literal_eval(keyword.value)
         for keyword in call.keywords
-        if keyword.arg and not isinstance(keyword.value, ast.Call)
+        if keyword.arg and keyword.arg not in ("packages", "ext_modules", "cmdclass")
     }
 
 
@@ -182,13 +182,15 @@ class TestMake:
     def test_it_does_nothing_twice(self, tmp_path: Path) -> None:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "python").symlink_to(sys.executable)
+        (tmp_path / ".structkd-packages").touch()
         (tmp_path / ".structkd-installed").touch()
         assert make("--question", "install", f"VENV={tmp_path}").returncode == 0
 
-    @pytest.mark.parametrize("missing", [".structkd-installed", "bin/python"])
+    @pytest.mark.parametrize("missing", [".structkd-packages", ".structkd-installed", "bin/python"])
     def test_what_is_half_finished_is_not_finished(self, tmp_path: Path, missing: str) -> None:
         (tmp_path / "bin").mkdir()
         (tmp_path / "bin" / "python").symlink_to(sys.executable)
+        (tmp_path / ".structkd-packages").touch()
         (tmp_path / ".structkd-installed").touch()
         (tmp_path / missing).unlink()
         assert make("--question", "install", f"VENV={tmp_path}").returncode == 1

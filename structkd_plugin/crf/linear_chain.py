@@ -1,11 +1,12 @@
 """The linear-chain CRF as a distribution over the labellings of a sentence."""
 
-from functools import partial
+from types import ModuleType
 from typing import Any, Callable, Dict, Generic, Optional, Tuple, TypeVar, cast
 
 import torch
 
-from structkd_plugin.crf import reference, scaled
+from structkd_plugin.crf import cpu_kernels, fused, implementation, reference
+from structkd_plugin.crf.chain import Chain
 from structkd_plugin.crf.reference import FORBIDDEN, FORBIDDEN_BELOW, Potentials
 
 _Value = TypeVar("_Value")
@@ -75,12 +76,7 @@ class LinearChainCRF:
         if not emissions.is_floating_point():
             raise ValueError(f"emissions must be floating-point numbers, not {emissions.dtype}")
         batch, words, labels = emissions.shape
-        self._cache: Dict[Tuple[str, bool], Any] = {}
-        self._plain = False
-        if mask is None:
-            self._order: Optional[torch.Tensor] = None
-            lengths = torch.full((batch,), words, dtype=torch.long, device=emissions.device)
-        else:
+        if mask is not None:
             if mask.shape != (batch, words):
                 raise ValueError(
                     f"mask must have shape (B, T) = {(batch, words)} like the emissions, not {tuple(mask.shape)}"
@@ -89,38 +85,46 @@ class LinearChainCRF:
                 raise ValueError(f"the mask is on {mask.device}, the emissions on {emissions.device}: move one of them")
             if mask.dtype != torch.bool:
                 raise ValueError(f"mask must be boolean, not {mask.dtype}: write mask.bool()")
-            # (B, T): positions of the words, then those of the rest
-            self._order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)
-            lengths = mask.sum(dim=1)
-        # (B, T)
-        self._inside = torch.arange(words, device=emissions.device).unsqueeze(0) < lengths.unsqueeze(1)
-        compute = torch.float64 if emissions.dtype == torch.float64 else torch.float32
-        self._source_shape = (batch, words, labels)
-        compacted = self._compact(_plain(emissions, compute, "emissions"))
-        # What stands at masked words may be anything, and must not reach a gradient as 0 times infinity.
-        compacted = torch.where(self._inside.unsqueeze(2), compacted, compacted.new_zeros(()))
-        self._check_honest(compacted, "emissions")
+            mask = mask.contiguous()
+        if emissions.dtype not in (torch.float32, torch.float64):
+            emissions = emissions.float()
+        self._emissions, self._mask = emissions, mask
+        self._check_honest(emissions, "emissions", mask)
         # Without tables the words are independent, and no recursion is needed for what concerns them one by one.
         self._independent = transitions is None and start_transitions is None and end_transitions is None
-        self._potentials = Potentials(
-            compacted,
-            self._table(transitions, "transitions", (labels, labels), compute),
-            self._table(start_transitions, "start_transitions", (labels,), compute),
-            self._table(end_transitions, "end_transitions", (labels,), compute),
-            lengths,
-        )
+        self._transitions = self._table(transitions, "transitions", (labels, labels))
+        self._start = self._table(start_transitions, "start_transitions", (labels,))
+        self._end = self._table(end_transitions, "end_transitions", (labels,))
+        self._reset()
+
+    def _reset(self) -> None:
+        self._cache: Dict[Tuple[str, bool], Any] = {}
+        self._fast: Optional[ModuleType] = implementation.choose(self._emissions)
 
     # ---------------------------------------------------------------- properties
 
     @_Cached
     def log_partition(self) -> torch.Tensor:
         """log Z, shape (B,), nats: 0 for a sentence without words, −inf where no labelling is allowed."""
-        return _minus_infinity_where_forbidden(self._raw_log_partition)
+        if self._independent:
+            per_word = torch.logsumexp(self._clean_emissions, dim=2)
+            log_z = per_word if self._mask is None else torch.where(self._mask, per_word, per_word.new_zeros(()))
+            return _minus_infinity_where_forbidden(log_z.sum(dim=1))
+        if self._fast is not None:
+            return fused.log_partition(self._given, self._fast)
+        return _minus_infinity_where_forbidden(reference.log_partition(self._potentials))
 
     @_Cached
     def log_marginals(self) -> torch.Tensor:
         """log q_t(y), shape (B, T, L), nats: −inf where y is forbidden, 0 at masked words."""
-        log_q = _minus_infinity_where_forbidden(self._raw_log_marginals)
+        if self._independent:
+            log_q = torch.log_softmax(self._clean_emissions, dim=2)
+            log_q = torch.where(self._possible.view(-1, 1, 1), log_q, log_q.new_full((), -float("inf")))
+            log_q = log_q if self._mask is None else torch.where(self._mask.unsqueeze(2), log_q, log_q.new_zeros(()))
+            return _minus_infinity_where_forbidden(log_q)
+        if self._fast is not None:
+            return fused.log_marginals(self._given, self._fast)
+        log_q = _minus_infinity_where_forbidden(reference.log_marginals(self._potentials, self._beta))
         log_q = torch.where(self._possible.view(-1, 1, 1), log_q, log_q.new_full((), -float("inf")))
         return self._scatter(torch.where(self._inside.unsqueeze(2), log_q, log_q.new_zeros(())))
 
@@ -131,7 +135,11 @@ class LinearChainCRF:
 
         Also rows of 0 in sentences no labelling of which is allowed.
         """
-        return self._scatter(self._compact_marginals)
+        if self._is_fixed and self._fast is not None and not self._independent:
+            found: torch.Tensor = self._fast.marginals(fused.detached(self._given))
+            return found
+        q = self.log_marginals.exp()
+        return q if self._mask is None else torch.where(self._mask.unsqueeze(2), q, q.new_zeros(()))
 
     @_Cached
     def edge_marginals(self) -> torch.Tensor:
@@ -140,7 +148,7 @@ class LinearChainCRF:
 
         Under a mask, t + 1 means the next word, and an edge stands at the position of its left word.
         """
-        batch, words, _ = self._source_shape
+        batch, words, _ = self._emissions.shape
         edges = self._compact_edge_marginals
         if self._order is None or words < 2:
             return edges
@@ -157,6 +165,9 @@ class LinearChainCRF:
         allowed for they mean nothing: `log_partition` is −inf there.
         """
         with torch.no_grad():
+            if self._fast is not None:
+                tags: torch.Tensor = self._fast.argmax(fused.detached(self._given))
+                return tags
             return self._scatter(reference.best_path(self._potentials))
 
     @_Cached
@@ -189,13 +200,21 @@ class LinearChainCRF:
 
         `ValueError` : for another shape or type, and, on the CPU, for a tag of a word outside [0, L).
         """
-        return _minus_infinity_where_forbidden(self._raw_score(tags))
+        paths = self._paths(tags)
+        if self._fast is not None:
+            scores = fused.score(self._given, paths, self._fast)
+        else:
+            scores = reference.path_scores(self._potentials, self._compact_paths(paths))
+            scores = _minus_infinity_where_forbidden(scores)
+        return scores.squeeze(1) if tags.dim() == 2 else scores
 
     def log_prob(self, tags: torch.Tensor) -> torch.Tensor:
         """log p(y), nats, at most 0 up to rounding, −inf where y is forbidden; shapes as in `score`."""
-        scores = self._raw_score(tags)
+        if tags.dim() == 2 and self._fast is not None:
+            return fused.log_prob(self._given, self._paths(tags).squeeze(1), self._fast)
+        scores = self.score(tags)
         log_z = self.log_partition if scores.dim() == 1 else self.log_partition.unsqueeze(1)
-        allowed = scores > FORBIDDEN_BELOW
+        allowed = scores > -float("inf")
         # Where a labelling is allowed log Z is finite, so that the difference is taken of finite numbers only.
         difference = torch.where(allowed, scores, torch.zeros_like(scores)) - torch.where(
             allowed, log_z, torch.zeros_like(scores)
@@ -220,6 +239,9 @@ class LinearChainCRF:
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}: there is no best of none")
         with torch.no_grad():
+            if self._fast is not None:
+                best: Tuple[torch.Tensor, torch.Tensor] = self._fast.k_best(fused.detached(self._given), k)
+                return best
             tags, scores = reference.k_best_paths(self._potentials, k)
             return self._scatter_paths(tags), scores
 
@@ -261,8 +283,22 @@ class LinearChainCRF:
         """
         if n < 1:
             raise ValueError(f"n must be at least 1, not {n}")
+        batch, words, _ = self._emissions.shape
+        shape, device = (batch, n, words), self._emissions.device
+        return self.sample_at(torch.rand(shape, generator=generator, device=device, dtype=self._emissions.dtype))
+
+    def sample_at(self, uniforms: torch.Tensor) -> torch.Tensor:
+        """
+        Labellings (B, n, T), int64, of given quantiles: word t takes the first label whose share, given the label
+        before it and added to those of lower labels, is above `uniforms` (B, n, T), in [0, 1).
+        """
         with torch.no_grad():
-            return self._scatter_paths(reference.sample_paths(self._potentials, self._beta, n, generator))
+            if self._fast is not None:
+                tags: torch.Tensor = self._fast.sample(fused.detached(self._given), uniforms.contiguous())
+                return tags
+            if self._order is not None:
+                uniforms = uniforms.gather(2, self._order.unsqueeze(1).expand_as(uniforms))
+            return self._scatter_paths(reference.sample_paths(self._potentials, self._beta, uniforms))
 
     def temper(self, temperature: float) -> "LinearChainCRF":
         """
@@ -276,11 +312,10 @@ class LinearChainCRF:
             raise ValueError(f"temperature must be a finite number above 0, not {temperature}")
         if temperature == 1.0:
             return self
-        p = self._potentials
         tempered = self._with(
             *(
-                _each(lambda x: torch.where(x > FORBIDDEN_BELOW, x / temperature, x), potentials)
-                for potentials in (p.emissions, p.transitions, p.start, p.end)
+                torch.where(x > FORBIDDEN_BELOW, x / temperature, x)
+                for x in (self._emissions, self._transitions, self._start, self._end)
             )
         )
         tempered._independent = self._independent
@@ -288,16 +323,15 @@ class LinearChainCRF:
 
     def plain(self) -> "LinearChainCRF":
         """The same distribution by the plain recursions: slower, and differentiable any number of times."""
-        p = self._potentials
-        other = self._with(p.emissions, p.transitions, p.start, p.end)
+        other = self._with(self._emissions, self._transitions, self._start, self._end)
         other._independent = self._independent
-        other._plain = True
+        other._fast = None
         return other
 
     def without_transitions(self) -> "LinearChainCRF":
         """The distribution of the emissions alone: a softmax for each word, over the same words."""
-        p = self._potentials
-        other = self._with(p.emissions, *(torch.zeros_like(table) for table in (p.transitions, p.start, p.end)))
+        tables = (self._transitions, self._start, self._end)
+        other = self._with(self._emissions, *(torch.zeros_like(table[:1]).expand_as(table) for table in tables))
         other._independent = True
         return other
 
@@ -312,13 +346,15 @@ class LinearChainCRF:
         transitions, start_transitions, end_transitions : `torch.Tensor`
             Shapes (L, L), (L,), (L,): −inf forbids, 0 allows.
         """
-        p = self._potentials
         barriers = (transitions, start_transitions, end_transitions)
-        tables = (
-            _each(partial(_forbid, barrier), table)
-            for barrier, table in zip(barriers, (p.transitions, p.start, p.end), strict=True)
+        tables = (self._transitions, self._start, self._end)
+        return self._with(
+            self._emissions,
+            *(
+                torch.where(barrier < 0, table.new_full((), -float("inf")), table)
+                for barrier, table in zip(barriers, tables, strict=True)
+            ),
         )
-        return self._with(p.emissions, *tables)
 
     # ---------------------------------------------------------------- the chain as a Markov chain
 
@@ -332,37 +368,13 @@ class LinearChainCRF:
         return self._log_chain[1]
 
     @_Cached
-    def _raw_log_partition(self) -> torch.Tensor:
-        """(B,), below `FORBIDDEN_BELOW` where no labelling is allowed."""
-        if self._independent:
-            per_word = torch.logsumexp(self._potentials.emissions, dim=2)
-            return torch.where(self._inside, per_word, per_word.new_zeros(())).sum(dim=1)
-        if self._messages is not None:
-            return scaled.log_partition(self._potentials, self._messages)
-        return reference.log_partition(self._potentials)
-
-    @_Cached
-    def _raw_log_marginals(self) -> torch.Tensor:
-        """(B, T, L), meaningless beyond the sentence and where no labelling is allowed."""
-        if self._independent:
-            return torch.log_softmax(self._potentials.emissions, dim=2)
-        if self._messages is not None and scaled.nothing_unlikely(self._messages):
-            return scaled.log_marginals(self._potentials, self._messages)
-        return reference.log_marginals(self._potentials, self._beta)
-
-    @_Cached
-    def _messages(self) -> Optional[scaled.Messages]:
-        """What the fast path works with, or none where only the reference is exact."""
-        return None if self._plain else scaled.messages(self._potentials)
-
-    @_Cached
     def _beta(self) -> torch.Tensor:
         return reference.backward_messages(self._potentials)
 
     @_Cached
     def _log_chain(self) -> Tuple[torch.Tensor, torch.Tensor]:
         """log p(y_1) (B, L) and log p(y_{t+1} | y_t) (B, T−1, L, L)."""
-        batch, words, labels = self._source_shape
+        batch, words, labels = self._emissions.shape
         if words == 0:
             empty = self._potentials.emissions.new_zeros((batch, 0, labels, labels))
             return self._potentials.start, empty
@@ -374,7 +386,7 @@ class LinearChainCRF:
     @_Cached
     def _chain(self) -> Tuple[torch.Tensor, torch.Tensor]:
         """p(y_1) (B, L) and p(y_t, y_{t+1}) (B, T−1, L, L), 0 beyond the sentence and where no labelling is allowed."""
-        _, words, _ = self._source_shape
+        _, words, _ = self._emissions.shape
         log_first, _ = self._log_chain
         first = log_first.exp() * self._possible.to(log_first.dtype).unsqueeze(1)
         if words == 0:
@@ -383,11 +395,7 @@ class LinearChainCRF:
 
     @_Cached
     def _compact_marginals(self) -> torch.Tensor:
-        if self._is_fixed and not self._independent and self._messages is not None:
-            q = scaled.marginals(self._messages).transpose(0, 1)
-        else:
-            q = self._raw_log_marginals.exp()
-        return torch.where(self._real_words, q, q.new_zeros(()))
+        return self._compact(self.marginals)
 
     @_Cached
     def _compact_edge_marginals(self) -> torch.Tensor:
@@ -398,7 +406,7 @@ class LinearChainCRF:
     @_Cached
     def _possible(self) -> torch.Tensor:
         """(B,): the sentence has a word and an allowed labelling."""
-        return (self._potentials.lengths > 0) & (self._raw_log_partition.detach() > FORBIDDEN_BELOW)
+        return (self._lengths > 0) & (self.log_partition.detach() > -float("inf"))
 
     @_Cached
     def _real_words(self) -> torch.Tensor:
@@ -407,12 +415,9 @@ class LinearChainCRF:
 
     def _divergence(self, student: "LinearChainCRF", subtract_entropy: bool) -> torch.Tensor:
         """KL(p ‖ p_student), or the cross-entropy, (B,)."""
-        if not self._is_fixed or student._is_fixed or self._messages is None or student._messages is None:
-            return self._recorded_divergence(student, subtract_entropy)
-        with torch.no_grad():
-            value = self._recorded_divergence(student, subtract_entropy)
-        expected = scaled.expected_counts(self._messages, self._potentials.lengths)
-        return scaled.divergence(student._potentials, student._messages, value, expected)
+        if self._is_fixed and self._fast is not None and self._fast is student._fast and self._same_mask(student):
+            return fused.divergence(self._given, student._given, subtract_entropy, self._fast)
+        return self._recorded_divergence(student, subtract_entropy)
 
     def _recorded_divergence(self, student: "LinearChainCRF", subtract_entropy: bool) -> torch.Tensor:
         """The same as operations that autograd records."""
@@ -428,7 +433,7 @@ class LinearChainCRF:
     @property
     def _is_fixed(self) -> bool:
         """Whether no gradient is asked for."""
-        return not (torch.is_grad_enabled() and any(x.requires_grad for x in self._potentials))
+        return not (torch.is_grad_enabled() and any(x.requires_grad for x in self._given[:4]))
 
     @staticmethod
     def _expected(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -437,6 +442,14 @@ class LinearChainCRF:
         finite = (weight * torch.where(infinite, torch.zeros_like(value), value)).flatten(1).sum(dim=1)
         hit = ((weight > 0) & infinite).flatten(1).any(dim=1)
         return torch.where(hit, torch.full_like(finite, float("inf")), finite)
+
+    def _same_mask(self, other: "LinearChainCRF") -> bool:
+        if self._mask is other._mask:
+            return True
+        # On a GPU a comparison would stop the device.
+        if self._mask is None or other._mask is None or self._mask.device.type != "cpu":
+            return False
+        return torch.equal(self._mask, other._mask)
 
     def _infinite_where_impossible(self, divergence: torch.Tensor, student: "LinearChainCRF") -> torch.Tensor:
         """A student that allows no labelling at all has no conditional distributions to compare with."""
@@ -448,14 +461,65 @@ class LinearChainCRF:
     # ---------------------------------------------------------------- front end
 
     def _with(self, emissions: torch.Tensor, *tables: torch.Tensor) -> "LinearChainCRF":
-        """The distribution over the same words with other potentials, given in the form the recursions take."""
+        """The distribution over the same words with other potentials."""
         other = object.__new__(LinearChainCRF)
-        other._order, other._inside, other._source_shape = self._order, self._inside, self._source_shape
+        other._emissions, other._mask = emissions, self._mask
+        other._transitions, other._start, other._end = tables
         other._independent = False
-        other._cache, other._plain = {}, self._plain
-        transitions, start, end = tables
-        other._potentials = Potentials(emissions, transitions, start, end, self._potentials.lengths)
+        other._reset()
+        if self._fast is None:
+            other._fast = None
         return other
+
+    @property
+    def _given(self) -> Chain:
+        return Chain(self._emissions, self._transitions, self._start, self._end, self._mask)
+
+    @_Cached
+    def _clean_emissions(self) -> torch.Tensor:
+        """(B, T, L): what stands at masked words may be anything, and must not reach a gradient as 0 times infinity."""
+        emissions = _finite(self._emissions)
+        return (
+            emissions
+            if self._mask is None
+            else torch.where(self._mask.unsqueeze(2), emissions, emissions.new_zeros(()))
+        )
+
+    @_Cached
+    def _lengths(self) -> torch.Tensor:
+        """(B,), int64: how many words."""
+        batch, words, _ = self._emissions.shape
+        if self._mask is None:
+            return torch.full((batch,), words, dtype=torch.long, device=self._emissions.device)
+        return self._mask.sum(dim=1)
+
+    @_Cached
+    def _order(self) -> Optional[torch.Tensor]:
+        """(B, T): positions of the words, then those of the rest; none where all are words."""
+        return None if self._mask is None else (~self._mask).to(torch.uint8).argsort(dim=1, stable=True)
+
+    @_Cached
+    def _inside(self) -> torch.Tensor:
+        """(B, T): which positions hold words once these have been moved to the front."""
+        words = self._emissions.shape[1]
+        return torch.arange(words, device=self._emissions.device).unsqueeze(0) < self._lengths.unsqueeze(1)
+
+    @_Cached
+    def _potentials(self) -> Potentials:
+        """What the plain recursions work on: words in front, tables of each sentence's own, nothing infinite."""
+        batch = len(self._emissions)
+
+        def each(table: torch.Tensor, dimensions: int) -> torch.Tensor:
+            table = _finite(table)
+            return table.expand(batch, *table.shape) if table.dim() < dimensions else table
+
+        return Potentials(
+            self._compact(self._clean_emissions),
+            each(self._transitions, 3),
+            each(self._start, 2),
+            each(self._end, 2),
+            self._lengths,
+        )
 
     def _compact(self, values: torch.Tensor) -> torch.Tensor:
         """(B, T, L) with the words of each sentence moved to the front."""
@@ -476,71 +540,75 @@ class LinearChainCRF:
             return tags
         return torch.zeros_like(tags).scatter(2, self._order.unsqueeze(1).expand_as(tags), tags)
 
-    def _raw_score(self, tags: torch.Tensor) -> torch.Tensor:
-        batch, words, labels = self._source_shape
+    def _paths(self, tags: torch.Tensor) -> torch.Tensor:
+        """`tags` as (B, M, T), int64, contiguous, after a check."""
+        batch, words, labels = self._emissions.shape
         if tags.dim() not in (2, 3) or tags.shape[0] != batch or tags.shape[-1] != words:
             raise ValueError(f"tags must have shape (B, T) = {(batch, words)} or (B, M, T), not {tuple(tags.shape)}")
         if tags.is_floating_point() or tags.dtype == torch.bool:
             raise ValueError(f"tags must be integers, not {tags.dtype}")
-        # (B, M, T)
-        paths = (tags.unsqueeze(1) if tags.dim() == 2 else tags).long()
+        paths = (tags.unsqueeze(1) if tags.dim() == 2 else tags).long().contiguous()
+        if tags.device.type == "cpu" and paths.numel():
+            if cpu_kernels.library is not None and not cpu_kernels.tags_outside(paths, self._mask, labels):
+                return paths
+            inside = paths if self._mask is None else torch.where(self._mask.unsqueeze(1), paths, 0)
+            lowest, highest = (int(x) for x in inside.aminmax())
+            if not 0 <= lowest <= highest < labels:
+                raise ValueError(f"tags of words must lie in [0, {labels}), found {lowest} to {highest}")
+        return paths
+
+    def _compact_paths(self, paths: torch.Tensor) -> torch.Tensor:
+        """(B, M, T) with words in front, and 0 behind them."""
         if self._order is not None:
             paths = paths.gather(2, self._order.unsqueeze(1).expand_as(paths))
-        paths = torch.where(self._inside.unsqueeze(1), paths, torch.zeros_like(paths))
-        if tags.device.type == "cpu" and paths.numel() and not 0 <= int(paths.min()) <= int(paths.max()) < labels:
-            raise ValueError(f"tags of words must lie in [0, {labels}), found {int(paths.min())} to {int(paths.max())}")
-        scores = reference.path_scores(self._potentials, paths)
-        return scores.squeeze(1) if tags.dim() == 2 else scores
+        return torch.where(self._inside.unsqueeze(1), paths, torch.zeros_like(paths))
 
-    def _table(
-        self, table: Optional[torch.Tensor], name: str, shape: Tuple[int, ...], dtype: torch.dtype
-    ) -> torch.Tensor:
-        """A table of potentials as one row or matrix for each sentence: (B, L) or (B, L, L)."""
-        batch = self._source_shape[0]
-        device = self._inside.device
+    def _table(self, table: Optional[torch.Tensor], name: str, shape: Tuple[int, ...]) -> torch.Tensor:
+        """A table of potentials in the type of the computation: of `shape`, or that for each sentence."""
+        batch = len(self._emissions)
+        device = self._emissions.device
         if table is None:
-            return torch.zeros((), dtype=dtype, device=device).expand(batch, *shape)
+            return torch.zeros(shape, dtype=self._emissions.dtype, device=device)
         if table.shape not in (shape, (batch, *shape)):
             raise ValueError(f"{name} must have shape {shape} or {(batch, *shape)}, not {tuple(table.shape)}")
+        if not table.is_floating_point():
+            raise ValueError(f"{name} must be floating-point numbers, not {table.dtype}")
         if table.device != device:
             raise ValueError(f"{name} are on {table.device}, the emissions on {device}: move one of them")
-        table = _plain(table, dtype, name)
+        table = table.to(self._emissions.dtype)
         self._check_honest(table, name)
-        return table.expand(batch, *shape)
+        return table
 
     @staticmethod
-    def _check_honest(values: torch.Tensor, name: str) -> None:
-        # NaN compares false with everything, so that one comparison finds both.
-        if values.device.type == "cpu" and not bool((values.detach() < float("inf")).all()):
+    def _check_honest(values: torch.Tensor, name: str, mask: Optional[torch.Tensor] = None) -> None:
+        if values.device.type != "cpu":
+            return
+        values = values.detach()
+        if cpu_kernels.library is not None and values.dtype == torch.float32 and values.is_contiguous():
+            found = cpu_kernels.dishonest(values, mask)
+        else:
+            # NaN compares false with everything, so that one comparison finds both.
+            honest = values < float("inf")
+            found = not bool((honest if mask is None else honest | ~mask.unsqueeze(2)).all())
+        if found:
             raise ValueError(f"{name} contain NaN or +inf; potentials must be finite, or −inf to forbid")
 
     def _check_same_space(self, other: "LinearChainCRF") -> None:
-        if self._source_shape != other._source_shape:
+        mine, theirs = tuple(self._emissions.shape), tuple(other._emissions.shape)
+        if mine != theirs:
             raise ValueError(
-                f"the distributions have shapes (B, T, L) {self._source_shape} and {other._source_shape}; "
+                f"the distributions have shapes (B, T, L) {mine} and {theirs}; "
                 "they must be over the same words and labels"
             )
-        if self._inside.device.type == "cpu" and not torch.equal(self._potentials.lengths, other._potentials.lengths):
+        if self._mask is other._mask:
+            return
+        if self._emissions.device.type == "cpu" and not torch.equal(self._lengths, other._lengths):
             raise ValueError("the two distributions must be over the same words: their masks differ")
 
 
-def _plain(values: torch.Tensor, dtype: torch.dtype, name: str) -> torch.Tensor:
-    """`values` in the type of the computation, with −inf (or less than any honest potential) as `FORBIDDEN`."""
-    if not values.is_floating_point():
-        raise ValueError(f"{name} must be floating-point numbers, not {values.dtype}")
-    values = values.to(dtype)
+def _finite(values: torch.Tensor) -> torch.Tensor:
+    """`values` with −inf (or less than any honest potential) as `FORBIDDEN`."""
     return torch.where(values < FORBIDDEN_BELOW, torch.full_like(values, FORBIDDEN), values)
-
-
-def _forbid(barrier: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    return torch.where(barrier < 0, torch.full_like(table, FORBIDDEN), table)
-
-
-def _each(change: Callable[[torch.Tensor], torch.Tensor], potentials: torch.Tensor) -> torch.Tensor:
-    """`change` of potentials, made once where all sentences share them."""
-    if potentials.shape[0] > 1 and potentials.stride(0) == 0:
-        return change(potentials[:1]).expand_as(potentials)
-    return change(potentials)
 
 
 def _minus_infinity_where_forbidden(values: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ Shapes: emissions (B, T, L), transitions (B, L, L) as [from, to], start and end 
 Cost: O(T L²) time for each sentence, O(K) times that for the K best. No loop runs over sentences.
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Tuple
 
 import torch
 
@@ -243,35 +243,43 @@ def path_scores(p: Potentials, tags: torch.Tensor) -> torch.Tensor:
     return torch.where((p.lengths > 0).unsqueeze(1), total + started + ended, zero)
 
 
-def sample_paths(
-    p: Potentials, beta: torch.Tensor, n: int, generator: Optional[torch.Generator] = None
-) -> torch.Tensor:
+def sample_paths(p: Potentials, beta: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """
-    n independent labellings for each sentence, drawn word by word from p(y_1) and p(y_{t+1} | y_t).
+    Labellings drawn word by word from p(y_1) and p(y_{t+1} | y_t), by inverting the cumulative distributions.
+
+    # Parameters
+
+    beta : `torch.Tensor`
+        Shape (B, T, L): the backward messages.
+    uniforms : `torch.Tensor`
+        Shape (B, n, T), in [0, 1): the quantile of each word.
 
     # Returns
 
     `torch.Tensor` : shape (B, n, T), int64; 0 beyond the sentence.
     """
     batch, words, labels = p.emissions.shape
+    n = uniforms.shape[1]
     tags = torch.zeros((batch, n, words), dtype=torch.long, device=p.emissions.device)
     if words == 0:
         return tags
     # (B, n, L)
     logits = (p.start + p.emissions[:, 0] + beta[:, 0]).unsqueeze(1).expand(batch, n, labels)
-    label = _draw(logits, generator)
+    label = _quantile(logits, uniforms[:, :, 0])
     tags[:, :, 0] = torch.where((p.lengths > 0).unsqueeze(1), label, torch.zeros_like(label))
     for t in range(1, words):
         # (B, n, L): the row of the label drawn for the word before
         rows = p.transitions.gather(1, label.unsqueeze(2).expand(batch, n, labels))
-        label = _draw(rows + (p.emissions[:, t] + beta[:, t]).unsqueeze(1), generator)
+        label = _quantile(rows + (p.emissions[:, t] + beta[:, t]).unsqueeze(1), uniforms[:, :, t])
         tags[:, :, t] = torch.where((t < p.lengths).unsqueeze(1), label, torch.zeros_like(label))
     return tags
 
 
-def _draw(logits: torch.Tensor, generator: Optional[torch.Generator]) -> torch.Tensor:
-    """One label for each row of log-space weights: the largest after adding Gumbel noise, −log of an exponential."""
-    # Exponential noise can be 0 in float32, which would make a forbidden label win.
-    tiny = torch.finfo(logits.dtype).tiny
-    noise = torch.empty_like(logits, memory_format=torch.contiguous_format).exponential_(generator=generator)
-    return (logits - noise.clamp(min=tiny).log()).argmax(dim=2)
+def _quantile(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """One label for each row of log-space weights (B, n, L): the first whose cumulative share is above (B, n)."""
+    weights = (logits - logits.amax(dim=2, keepdim=True)).exp()
+    cumulative = weights.cumsum(dim=2)
+    label = (cumulative <= uniforms.unsqueeze(2) * cumulative[:, :, -1:]).sum(dim=2)
+    # Rounding may lead beyond the last label that has a weight.
+    last = weights.shape[2] - 1 - (weights > 0).flip(2).to(torch.uint8).argmax(dim=2)
+    return torch.minimum(label, last)

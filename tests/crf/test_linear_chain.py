@@ -7,7 +7,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from structkd_plugin.crf import LinearChainCRF, chain_constraints
+from structkd_plugin.crf import LinearChainCRF, chain_constraints, rescue
+from structkd_plugin.crf.implementation import use
 from tests.crf.enumeration import enumerate_batch, random_potentials
 
 INF = float("inf")
@@ -32,12 +33,14 @@ def chains(draw):
     return potentials, mask
 
 
-IMPLEMENTATIONS = ("scaled", "reference")
+# In float64, and in float32, where the compiled one is the best.
+IMPLEMENTATIONS = ("torch", "plain")
+FAST = ("best", "torch")
 
 
-def make(potentials, mask=None, implementation="scaled"):
-    crf = LinearChainCRF(**potentials, mask=mask)
-    return crf.plain() if implementation == "reference" else crf
+def make(potentials, mask=None, implementation="best"):
+    with use(implementation):
+        return LinearChainCRF(**potentials, mask=mask)
 
 
 def words_of(mask, b, words):
@@ -281,10 +284,11 @@ def test_fixture_of_the_paper():
 # ------------------------------------------------------------------------------------------------- implementations
 
 
+@pytest.mark.parametrize("implementation", FAST)
 @pytest.mark.parametrize("constrained", [False, True], ids=["free", "BIO"])
 @pytest.mark.parametrize("deviation", [1.0, 20.0, 50.0, 100.0, 300.0], ids="sd{:g}".format)
 @pytest.mark.parametrize("words", [33, 512], ids="T{}".format)
-def test_float32_is_as_exact_as_the_plain_recursions(words, deviation, constrained):
+def test_float32_is_as_exact_as_the_plain_recursions(words, deviation, constrained, implementation):
     """The error against float64 is at most twice that of the reference in float32 (or a few roundings), never NaN."""
     exact = random_potentials(words, 3, words, 5, deviation)
     if constrained:
@@ -305,8 +309,8 @@ def test_float32_is_as_exact_as_the_plain_recursions(words, deviation, constrain
         )
         return [student.log_partition, student.marginals, *gradient, *pull]
 
-    truth = results(exact, {name: value.double() for name, value in other.items()}, "reference")
-    plain, fast = results(single, other, "reference"), results(single, other, "scaled")
+    truth = results(exact, {name: value.double() for name, value in other.items()}, "plain")
+    plain, fast = results(single, other, "plain"), results(single, other, implementation)
     for right, slow, quick in zip(truth, plain, fast, strict=True):
         assert quick.isfinite().all()
         size = right.abs().max()
@@ -314,28 +318,34 @@ def test_float32_is_as_exact_as_the_plain_recursions(words, deviation, constrain
         assert (quick.double() - right).abs().max() <= allowed
 
 
+@pytest.mark.parametrize("implementation", FAST)
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([1.0, 10.0, 15.0, 30.0, 60.0]), st.integers(1, 9), st.integers(1, 5))
 @example(seed=0, deviation=1.0, words=2, labels=1)  # nothing is allowed
-def test_float32_is_right_whatever_is_forbidden(seed, deviation, words, labels):
+def test_float32_is_right_whatever_is_forbidden(implementation, seed, deviation, words, labels):
     """One sentence, so that it decides alone which way it goes; half of all transitions and some labels forbidden."""
     exact = random_potentials(seed, 1, words, labels, deviation)
     generator = torch.Generator().manual_seed(seed)
     for name, share in (("transitions", 0.5), ("emissions", 0.2)):
         exact[name][torch.rand(exact[name].shape, generator=generator) < share] = -INF
     single = {name: value.float() for name, value in exact.items()}
-    crf, truth = make(single), make({name: value.double() for name, value in single.items()}, None, "reference")
+    crf, truth = (
+        make(single, None, implementation),
+        make({name: value.double() for name, value in single.items()}, None, "plain"),
+    )
     rounding = 64 * torch.finfo(torch.float32).eps * (1 + deviation * words)
     torch.testing.assert_close(crf.log_partition.double(), truth.log_partition, rtol=0, atol=rounding)
     torch.testing.assert_close(crf.marginals.double(), truth.marginals, rtol=0, atol=rounding)
     torch.testing.assert_close(crf.log_marginals.exp().double(), truth.marginals, rtol=0, atol=rounding)
 
 
-def test_a_label_that_is_lost_for_a_word_and_decides_the_next():
+@pytest.mark.parametrize("implementation", FAST)
+def test_a_label_that_is_lost_for_a_word_and_decides_the_next(implementation):
     """All sums before normalising are large, yet the only allowed way leads through a message of e^-100."""
     emissions = torch.tensor([[[-40.0, 0.0, -60.0], [-50.0, 0.0, -60.0], [-40.0, -30.0, -20.0]]])
     transitions = torch.tensor([[-INF, -INF, 0.0], [-60.0, -INF, -INF], [-10.0, 0.0, -50.0]])
-    crf = LinearChainCRF(emissions, transitions)
+    with use(implementation):
+        crf = LinearChainCRF(emissions, transitions)
     truth = LinearChainCRF(emissions.double(), transitions.double()).plain()
     assert float(crf.log_partition) == pytest.approx(float(truth.log_partition), abs=1e-4)
 
@@ -392,16 +402,22 @@ def test_autocast_changes_nothing(name):
     assert all(torch.equal(one, two) for one, two in zip(plain, mixed, strict=True))
 
 
-def test_what_probabilities_cannot_hold_is_left_to_the_plain_recursions():
-    """A path that must pass a transition of e^-200 after one of e^+200: products of probabilities would lose it."""
-    transitions = torch.tensor([[0.0, -200.0], [-INF, 200.0]])
-    emissions = torch.zeros(1, 4, 2)
+@pytest.mark.parametrize("implementation", FAST)
+def test_what_probabilities_cannot_hold_is_left_to_the_plain_recursions(implementation, monkeypatch):
+    """A path that must pass a transition of e^-800 after one of e^+800: products of probabilities would lose it."""
+    redone = []
+    redo = rescue.redo
+    monkeypatch.setattr(rescue, "redo", lambda failed, *rest: (redone.append(failed.tolist()), redo(failed, *rest)))
+    transitions = torch.tensor([[[0.0, -800.0], [-INF, 800.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    emissions = torch.zeros(2, 4, 2)
     emissions[0, 3, 0] = -INF
-    crf = LinearChainCRF(emissions, transitions, torch.tensor([0.0, -INF]))
-    assert crf._messages is None
-    assert float(crf.log_partition) == pytest.approx(200.0)
-    unlikely = LinearChainCRF(torch.tensor([[[0.0, -150.0]]]), torch.zeros(2, 2))
-    assert unlikely.log_marginals[0, 0].tolist() == [0.0, -150.0]
+    with use(implementation):
+        crf = LinearChainCRF(emissions, transitions, torch.tensor([0.0, -INF]))
+        # Up to e^-800 by way of label 0: the words that follow may stay there, and the last may not.
+        assert crf.log_partition.tolist() == pytest.approx([800.0, 3 * math.log(2)])
+        assert redone == [[1, 0]]
+        unlikely = LinearChainCRF(torch.tensor([[[0.0, -150.0]]]), torch.zeros(2, 2))
+        assert unlikely.log_marginals[0, 0].tolist() == [0.0, -150.0]
 
 
 def test_a_second_derivative_is_refused_by_name():
