@@ -22,6 +22,10 @@ BEGUN := $(VENV)/.structkd-begun
 
 KERNELS := structkd_plugin/crf/cpu_kernels.cpp
 
+# A Python that sees the packages of $(VENV) and has besides what benchmarks compare with.
+BENCHMARK_VENV := .venv-benchmark
+BENCHMARK_STAMP := $(BENCHMARK_VENV)/.structkd-installed
+
 # What comes with a torch, and must stay with it.
 TORCH_FAMILY := torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|sympy|mpmath|networkx
 
@@ -30,7 +34,8 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-all format-check lint types format requirements clean
+.PHONY: help install demo test check check-all format-check lint types format benchmark benchmark-training \
+	requirements clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -61,6 +66,14 @@ format: $(STAMP) ## format the code, sort the imports
 	@$(PYTHON_VENV) -m ruff check --select I --fix --quiet .
 	@$(PYTHON_VENV) -m ruff format .
 
+benchmark: $(BENCHMARK_STAMP) ## time the CRF against others (BENCHMARK_ARGS=--quick)
+	@$(BENCHMARK_VENV)/bin/python -m benchmarks.crf_speed $(BENCHMARK_ARGS)
+
+benchmark-training: $(BENCHMARK_STAMP) ## time whole taggers, the CRF's share, and how cost grows
+	@set -e; for name in tagger_speed training_share crf_scaling; do \
+		$(BENCHMARK_VENV)/bin/python -m benchmarks.$$name $(or $(BENCHMARK_ARGS),--output benchmarks/results); \
+	done
+
 requirements: ## compile requirements.txt anew (remove it first to raise every version)
 	@set -e; $(find_python); \
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && "$$python" -m venv "$$tools" && \
@@ -71,7 +84,7 @@ requirements: ## compile requirements.txt anew (remove it first to raise every v
 
 clean: ## remove caches and build outputs; environments and runs/ stay
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	@find structkd_plugin tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find structkd_plugin tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A name on the path may be a stub that fails when it is run: only running it tells.
 define find_python
@@ -152,4 +165,20 @@ $(PACKAGES): requirements.txt
 
 $(STAMP): $(PACKAGES) setup.py $(KERNELS)
 	@set -e; rm -f $@; $(install_plugin)
+	@touch $@
+
+# What the environment's Python finds outside the standard library, found by another.
+site_packages := import sys; print("\n".join(p for p in sys.path if p.endswith(("site-packages", "dist-packages"))))
+packages_folder := import sysconfig; print(sysconfig.get_path("purelib"))
+
+$(BENCHMARK_STAMP): benchmarks/requirements.txt $(STAMP)
+	@echo "Making $(BENCHMARK_VENV) with what the benchmarks compare with."
+	@rm -rf $(BENCHMARK_VENV)
+	@$(PYTHON_VENV) -m venv $(BENCHMARK_VENV)
+	@mkdir -p $(BENCHMARK_VENV)/nltk_data/tokenizers/punkt
+	@$(PYTHON_VENV) -I -c '$(site_packages)' > \
+		"$$($(BENCHMARK_VENV)/bin/python -c '$(packages_folder)')/structkd.pth"
+	@# not with --no-compile: one of them imports whatever it finds in its folder, and trips over caches that come later
+	@$(BENCHMARK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		-r benchmarks/requirements.txt
 	@touch $@

@@ -1,0 +1,1 @@
+"""What is fast and what is not: README.md says what each file measures and how to run it."""

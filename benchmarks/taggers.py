@@ -1,0 +1,83 @@
+"""What the benchmarks of whole taggers share: synthetic sentences, and models of the usual size."""
+
+from typing import Any, Dict, List, Sequence
+
+import torch
+from allennlp.data import Batch, Instance, Token, Vocabulary
+from allennlp.data.fields import MetadataField, SequenceLabelField, TextField
+from allennlp.data.token_indexers import SingleIdTokenIndexer
+from allennlp.models import Model
+from allennlp.modules.seq2seq_encoders import LstmSeq2SeqEncoder
+from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
+from allennlp.modules.token_embedders import Embedding
+
+import structkd_plugin  # noqa: F401 (its repairs of AllenNLP)
+
+EMBEDDING_SIZE = 100
+HIDDEN_SIZE = 256  # of each direction
+BATCH_SIZE = 32
+SHORTEST, LONGEST = 5, 40
+WORDS = 2000
+# Parts of speech, as many as Universal Dependencies has; entities of four types.
+LABELS = {17: [f"POS{i}" for i in range(17)], 9: ["O"] + [f"{b}-{t}" for t in ("A", "B", "C", "D") for b in "BI"]}
+# How the labels write spans.
+ENCODING = {17: None, 9: "BIO"}
+
+
+def instances(sentences: int, labels: Sequence[str], seed: int = 0) -> List[Instance]:
+    """Random words with random labels, well-formed BIO where there are spans; lengths uniform."""
+    draw = torch.Generator().manual_seed(seed)
+
+    def number(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=draw))
+
+    indexers = {"tokens": SingleIdTokenIndexer()}
+    made = []
+    for _ in range(sentences):
+        words = [f"w{number(0, WORDS)}" for _ in range(number(SHORTEST, LONGEST + 1))]
+        tags: List[str] = []
+        for _ in words:
+            tag = labels[number(0, len(labels))]
+            if tag.startswith("I-") and (not tags or tags[-1][1:] != tag[1:]):
+                tag = "B" + tag[1:]
+            tags.append(tag)
+        text = TextField([Token(word) for word in words], indexers)  # type: ignore[arg-type]
+        metadata = MetadataField({"words": words, "language": "en"})
+        made.append(Instance({"tokens": text, "tags": SequenceLabelField(tags, text), "metadata": metadata}))
+    return made
+
+
+def vocabulary(labels: Sequence[str]) -> Vocabulary:
+    """All words, and the labels in their order."""
+    return Vocabulary({"tokens": {f"w{i}": 1 for i in range(WORDS)}}, tokens_to_add={"labels": list(labels)})
+
+
+def batches(made: Sequence[Instance], vocab: Vocabulary, size: int = BATCH_SIZE) -> List[Dict[str, Any]]:
+    """Tensors as a data loader gives them, sentences of like length together."""
+    ordered = sorted(made, key=lambda instance: len(instance["tokens"]))  # type: ignore[arg-type]
+    found = []
+    for start in range(0, len(ordered), size):
+        batch = Batch(ordered[start : start + size])
+        batch.index_instances(vocab)
+        found.append(batch.as_tensor_dict())
+    return found
+
+
+def tagger(kind: str, vocab: Vocabulary, **options: Any) -> Model:
+    """A `structkd_tagger` or `crf_tagger`: embeddings of 100, a BiLSTM of 256 units in each direction, a CRF."""
+    torch.manual_seed(0)
+    embedding = Embedding(EMBEDDING_SIZE, vocab=vocab, vocab_namespace="tokens")
+    return Model.by_name(kind)(
+        vocab=vocab,
+        text_field_embedder=BasicTextFieldEmbedder({"tokens": embedding}),
+        encoder=LstmSeq2SeqEncoder(EMBEDDING_SIZE, HIDDEN_SIZE, bidirectional=True),
+        **options,
+    )
+
+
+def describe() -> str:
+    """The size of it all, for the reader of a table."""
+    return (
+        f"embeddings of {EMBEDDING_SIZE}, a BiLSTM of {HIDDEN_SIZE} units in each direction, batches of {BATCH_SIZE} "
+        f"sentences of {SHORTEST} to {LONGEST} words"
+    )
