@@ -88,6 +88,8 @@ setup(
         "typing-extensions>=4.8",
     ],
     extras_require={
+        # The kernels for a GPU; torch for CUDA comes with it on Linux.
+        "gpu": ["triton>=3"],
         # What the demo prints with.
         "demo": ["rich>=13"],
         "test": [

@@ -29,7 +29,7 @@ NEVER: Dict[str, FrozenSet[str]] = {
     "predictors": frozenset({"teacher"}),
 }
 # Other people's packages, where not all are welcome: the mathematics must be useful without AllenNLP.
-OTHERS: Dict[str, FrozenSet[str]] = {"crf": frozenset({"torch"})}
+OTHERS: Dict[str, FrozenSet[str]] = {"crf": frozenset({"torch", "triton"})}
 
 
 def imports(source: str, package: str) -> Iterator[Tuple[int, str]]:

@@ -82,7 +82,7 @@ class TestPins:
     def test_a_package_has_one_version(self, python: str) -> None:
         assert {name: versions for name, versions in pinned(python).items() if len(versions) > 1} == {}
 
-    @pytest.mark.parametrize("extra", ["", "demo", "test"])
+    @pytest.mark.parametrize("extra", ["", "demo", "gpu", "test"])
     def test_they_satisfy_what_setup_states(self, python: str, extra: str) -> None:
         pins = pinned(python)
         for requirement in declared(extra):
@@ -133,7 +133,7 @@ def imported_packages() -> Dict[str, List[str]]:
 
 
 def test_setup_states_what_the_package_imports_and_nothing_else() -> None:
-    stated = {canonicalize_name(requirement.name) for requirement in declared()}
+    stated = {canonicalize_name(requirement.name) for requirement in [*declared(), *declared("gpu")]}
     used = imported_packages()
     assert {name: files for name, files in used.items() if name not in stated | NOT_DECLARED} == {}
     assert {canonicalize_name(requirement.name) for requirement in declared()} <= set(used)
@@ -161,7 +161,7 @@ class TestMake:
     def test_alone_it_lists_its_targets(self) -> None:
         listed = make("--no-print-directory")
         assert listed.returncode == 0
-        for target in ["install", "demo", "test", "check", "check-all", "requirements", "format", "clean"]:
+        for target in ["install", "demo", "test", "check", "check-all", "benchmark", "requirements", "format", "clean"]:
             assert re.search(rf"^  make {target} +\w", listed.stdout, re.MULTILINE)
 
     def test_without_a_suitable_python_it_says_in_one_sentence_which_it_needs(self, tmp_path: Path) -> None:

@@ -172,17 +172,21 @@ def marginals(chain: Chain) -> torch.Tensor:
     return q
 
 
-def log_marginals(chain: Chain) -> torch.Tensor:
-    """log q_t(y), (B, T, L), −inf where y is forbidden, 0 at masked words."""
+def log_marginals(chain: Chain) -> Tuple[torch.Tensor, None]:
+    """log q_t(y), (B, T, L), −inf where y is forbidden, 0 at masked words; and nothing kept for its gradient."""
     log_q = torch.empty_like(chain.emissions)
     failed = _failed(chain)
     if _call("log_marginals", chain, _pointer(log_q), _pointer(failed)):
         rescue.redo(failed, [log_q], rescue.log_marginals, chain)
-    return log_q
+    return log_q, None
 
 
-def log_marginals_gradient(chain: Chain, gradient: torch.Tensor) -> Counts:
-    """The vector-Jacobian product of `gradient` (B, T, L) and the log-marginals."""
+def log_marginals_gradient(chain: Chain, saved: None, gradient: torch.Tensor) -> Counts:
+    """
+    The vector-Jacobian product of `gradient` (B, T, L) and the log-marginals.
+
+    Messages are found again, which costs less than to keep them.
+    """
     found = Counts.empty(chain)
     failed = _failed(chain)
     gradient = gradient.contiguous()

@@ -43,7 +43,7 @@ def score(chain: Chain, tags: torch.Tensor, implementation: ModuleType) -> torch
 def log_marginals(chain: Chain, implementation: ModuleType) -> torch.Tensor:
     """log q_t(y), (B, T, L)."""
     if not _wanted(chain):
-        return _given(implementation.log_marginals(detached(chain)))
+        return _given(implementation.log_marginals(detached(chain))[0])
     return _given(LogMarginals.apply(*chain, implementation))  # type: ignore[no-untyped-call]
 
 
@@ -148,8 +148,6 @@ class Score(torch.autograd.Function):
 class LogMarginals(torch.autograd.Function):
     """
     log q_t(y); its gradient is a covariance (docs/mathematics.md, "Gradients").
-
-    The messages are found again on the way back, which costs less than keeping them.
     """
 
     @staticmethod
@@ -157,13 +155,14 @@ class LogMarginals(torch.autograd.Function):
         """(B, T, L)"""
         ctx.chain = detached(Chain(emissions, transitions, start, end, mask))
         ctx.implementation = implementation
-        return implementation.log_marginals(ctx.chain)
+        log_q, ctx.saved = implementation.log_marginals(ctx.chain)
+        return log_q
 
     @staticmethod
     def backward(ctx, gradient):  # type: ignore[no-untyped-def]
         """`gradient` (B, T, L)."""
         _refuse_second_derivatives()
-        return _gradients(ctx, ctx.implementation.log_marginals_gradient(ctx.chain, gradient), None, 1)
+        return _gradients(ctx, ctx.implementation.log_marginals_gradient(ctx.chain, ctx.saved, gradient), None, 1)
 
 
 class Divergence(torch.autograd.Function):

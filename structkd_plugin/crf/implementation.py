@@ -1,6 +1,7 @@
 """Which implementation of the CRF computes what: one meaning, chosen by device and by what is there."""
 
 from contextlib import contextmanager
+from functools import lru_cache
 from types import ModuleType
 from typing import Iterator, Optional
 
@@ -16,13 +17,29 @@ def choose(emissions: torch.Tensor) -> Optional[ModuleType]:
     """
     The module for chains with these emissions; `None` for the plain recursions.
 
-    On the CPU the compiled one for float32, elsewhere and without it the one in torch.
+    For float32 the one that was compiled for the CPU, and Triton's on a GPU; elsewhere, and without them, the one in
+    torch.
     """
     if _choice == "plain":
         return None
-    if _choice == "best" and emissions.device.type == "cpu" and cpu_kernels.supports(emissions):
-        return cpu_kernels
+    if _choice == "best":
+        if emissions.device.type == "cpu" and cpu_kernels.supports(emissions):
+            return cpu_kernels
+        if emissions.device.type == "cuda" and emissions.dtype == torch.float32:
+            kernels = _triton_kernels()
+            if kernels is not None and emissions.shape[2] <= kernels.MOST_LABELS:
+                return kernels
     return torch_kernels
+
+
+@lru_cache(maxsize=1)
+def _triton_kernels() -> Optional[ModuleType]:
+    """The kernels in Triton, which not every torch for a GPU comes with."""
+    try:
+        from structkd_plugin.crf import triton_kernels
+    except ImportError:
+        return None
+    return triton_kernels
 
 
 @contextmanager

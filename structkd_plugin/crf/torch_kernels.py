@@ -36,7 +36,12 @@ class Words(NamedTuple):
     lengths: torch.Tensor  # (B,), int64, descending
     order: torch.Tensor  # (B,): which sentence of the batch each one is
     positions: torch.Tensor  # (B, T): where each word comes from
-    active: List[int]  # (T,): how many sentences have a word t
+
+    def active(self) -> List[int]:
+        """How many sentences have a word t, for every t; this waits for the device."""
+        position = torch.arange(self.positions.shape[1], device=self.lengths.device)
+        counts_: List[int] = (self.lengths.unsqueeze(1) > position).sum(dim=0).tolist()
+        return counts_
 
 
 def words_of(chain: Chain) -> Words:
@@ -46,12 +51,11 @@ def words_of(chain: Chain) -> Words:
     if chain.mask is None:
         everywhere = torch.arange(words, device=device).expand(batch, words)
         lengths = torch.full((batch,), words, dtype=torch.long, device=device)
-        return Words(lengths, torch.arange(batch, device=device), everywhere, [batch] * words)
+        return Words(lengths, torch.arange(batch, device=device), everywhere)
     lengths, order = chain.mask.sum(dim=1).sort(descending=True, stable=True)
     # (B, T): positions of the words, then those of the rest
     positions = (~chain.mask[order]).to(torch.uint8).argsort(dim=1, stable=True)
-    active = (lengths.unsqueeze(1) > torch.arange(words, device=device)).sum(dim=0).tolist()
-    return Words(lengths, order, positions, active)
+    return Words(lengths, order, positions)
 
 
 def potentials_of(chain: Chain, words: Words) -> Potentials:
@@ -100,12 +104,11 @@ def _full_precision(values: torch.Tensor) -> torch.autocast:
 def messages(chain: Chain) -> Messages:
     """The messages of both directions; of a batch with at least one sentence and one position."""
     with _full_precision(chain.emissions):
-        return _messages(chain)
+        return _messages(chain, words_of(chain))
 
 
-def _messages(chain: Chain) -> Messages:
-    words = words_of(chain)
-    batch, length, labels = chain.emissions.shape
+def _messages(chain: Chain, words: Words) -> Messages:
+    length = chain.emissions.shape[1]
     new = chain.emissions.new_zeros
     # (T, B, L)
     gathered = chain.emissions[words.order.unsqueeze(0), words.positions.t()]
@@ -128,36 +131,14 @@ def _messages(chain: Chain) -> Messages:
     start, start_top = _edge(chain.start, words)
     end, end_top = _edge(chain.end, words)
 
-    alpha, totals = new((length, batch, labels)), torch.ones_like(top)
-    rows, sums, factors = alpha.unbind(0), totals.unbind(0), weights.unbind(0)
-    for t, active in enumerate(words.active):
-        if active == 0:
-            break
-        row, total = rows[t][:active], sums[t][:active]
-        if t == 0:
-            torch.mul(start[:active], factors[0][:active], out=row)
-        else:
-            _times(rows[t - 1][:active], matrix, row)
-            row.mul_(factors[t][:active])
-        torch.sum(row, dim=1, keepdim=True, out=total)
-        row.div_(total)
-    beta, right = new((length, batch, labels)), new((length, batch, labels))
-    backward_sums = torch.ones_like(top)
-    transposed = matrix.transpose(-2, -1)
-    betas, rights, sums = beta.unbind(0), right.unbind(0), backward_sums.unbind(0)
-    following = 0
-    for t in range(length - 1, -1, -1):
-        active = words.active[t]
-        if following:
-            row, total = betas[t][:following], sums[t][:following]
-            _times(rights[t + 1][:following], transposed, row)
-            torch.sum(row, dim=1, keepdim=True, out=total)
-            row.div_(total)
-        if active > following:
-            # The last word of a sentence.
-            betas[t][following:active] = end[following:active]
-        torch.mul(factors[t][:active], betas[t][:active], out=rights[t][:active])
-        following = active
+    alpha, right, totals = _sweep(words, inside, weights, matrix, start, end)
+    # (T, B, L): β̂ before it is normalised, that of a last word being the end potentials
+    is_last = (torch.arange(length, device=gathered.device).unsqueeze(1) == words.lengths - 1).unsqueeze(2)
+    beta = torch.where(is_last, end, new(()))
+    beta[:-1] += _rows_times(right[1:], matrix.transpose(-2, -1))
+    backward_sums = torch.where(inside & ~is_last, beta.sum(dim=2, keepdim=True), new(()) + 1)
+    beta = beta / backward_sums
+    right = weights * beta
 
     # (B, L)
     last = _at_last(alpha, words.lengths)
@@ -179,6 +160,75 @@ def _messages(chain: Chain) -> Messages:
     return Messages(
         words, inside, log_weights, matrix, alpha, right, beta, totals, agreement, reduced, log_z, possible, held
     )
+
+
+def _sweep(
+    words: Words,
+    inside: torch.Tensor,
+    weights: torch.Tensor,
+    matrix: torch.Tensor,
+    start: torch.Tensor,
+    end: torch.Tensor,
+) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """
+    The recursion from both sides at once: a sentence read backwards is one with the transposed table.
+
+    # Returns
+
+    α̂ (T, B, L) and w ⊙ β̂ (T, B, L), both adding up to 1 at words and 0 beyond, and what α̂ was divided by, (T, B, 1).
+    """
+    length, batch, labels = weights.shape
+    active = [count for count in words.active() if count > 0]
+    total_words = sum(active)
+    # Step t of all sentences that have a word t is one block of rows, (Σ lengths, 2 L) in all.
+    time, sentence = inside.squeeze(2).nonzero(as_tuple=True)
+    mirrored = words.lengths[sentence] - 1 - time
+    factors = torch.cat([weights[time, sentence], weights[mirrored, sentence]], dim=1)
+    states = torch.empty_like(factors)
+    sums = states.new_empty(total_words, 2, 1)
+    both = torch.cat([start, end], dim=1)
+    if matrix.dim() == 2:
+        # (2 L, 2 L)
+        table = matrix.new_zeros(2 * labels, 2 * labels)
+        table[:labels, :labels], table[labels:, labels:] = matrix, matrix.t()
+    else:
+        # (2 B, L, L)
+        table = torch.stack([matrix, matrix.transpose(1, 2)], dim=1).view(2 * batch, labels, labels)
+    before = states
+    steps = zip(
+        active,
+        torch.split(factors, active),
+        torch.split(states, active),
+        torch.split(states.view(total_words, 2, labels), active),
+        torch.split(sums, active),
+        strict=True,
+    )
+    for t, (count, factor, state, pair, total) in enumerate(steps):
+        if t == 0:
+            torch.mul(both[:count], factor, out=state)
+        else:
+            if matrix.dim() == 2:
+                torch.mm(before[:count], table, out=state)
+            else:
+                rows = before[:count].view(2 * count, 1, labels)
+                torch.bmm(rows, table[: 2 * count], out=state.view(2 * count, 1, labels))
+            state.mul_(factor)
+        torch.sum(pair, dim=2, keepdim=True, out=total)
+        pair.div_(total)
+        before = state
+    alpha, right = weights.new_zeros(2, length, batch, labels)
+    alpha[time, sentence] = states[:, :labels]
+    right[mirrored, sentence] = states[:, labels:]
+    totals = weights.new_ones(length, batch, 1)
+    totals[time, sentence] = sums[:, 0]
+    return alpha, right, totals
+
+
+def _rows_times(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Rows (T, B, L) times one matrix, or each sentence's times its own."""
+    if matrix.dim() == 2:
+        return rows @ matrix
+    return torch.bmm(rows.transpose(0, 1), matrix).transpose(0, 1)
 
 
 def _edge(table: torch.Tensor, words: Words) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -331,10 +381,14 @@ def log_partition(chain: Chain) -> torch.Tensor:
 
 def counts(chain: Chain) -> Tuple[torch.Tensor, Counts]:
     """log Z (B,) and the expected counts: its gradient."""
+    return _log_z_and_counts(chain, words_of(chain))
+
+
+def _log_z_and_counts(chain: Chain, words: Words) -> Tuple[torch.Tensor, Counts]:
     if _is_empty(chain):
         return log_partition(chain), Counts(*map(torch.zeros_like, Counts.empty(chain)))
     with _full_precision(chain.emissions):
-        m = messages(chain)
+        m = _messages(chain, words)
         log_z, found = _back(m.log_partition, m.words), _counts_back(_expected(m), m.words)
     failed = _failed(m)
     if failed is not None:
@@ -344,11 +398,12 @@ def counts(chain: Chain) -> Tuple[torch.Tensor, Counts]:
 
 def log_prob(chain: Chain, tags: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, Counts]:
     """log p of `tags` (B, T) and log Z, both (B,), and observed less expected counts: the gradient of log p."""
-    log_z, expected = counts(chain)
+    words = words_of(chain)
+    log_z, expected = _log_z_and_counts(chain, words)
     paths = tags.unsqueeze(1)
-    scores = score(chain, paths)
+    scores = _score(chain, paths, words)
     allowed = (scores > -float("inf")).to(scores.dtype)
-    observed = score_gradient(chain, paths, allowed)
+    observed = _score_gradient(chain, paths, allowed, words)
     difference = (
         mine - theirs * allowed.view(-1, *[1] * (theirs.dim() - 1))
         for mine, theirs in zip(observed, expected, strict=True)
@@ -389,10 +444,10 @@ def marginals(chain: Chain) -> torch.Tensor:
     return q
 
 
-def log_marginals(chain: Chain) -> torch.Tensor:
-    """log q_t(y), (B, T, L), −inf where y is forbidden, 0 at masked words."""
+def log_marginals(chain: Chain) -> Tuple[torch.Tensor, Optional[Messages]]:
+    """log q_t(y), (B, T, L), −inf where y is forbidden, 0 at masked words; and what its gradient needs."""
     if _is_empty(chain):
-        return torch.zeros_like(chain.emissions)
+        return torch.zeros_like(chain.emissions), None
     m = messages(chain)
     # A product of two messages may be too small where neither is; their logarithms are not.
     log_q = m.alpha.log() + m.beta.log() - m.agreement.log()
@@ -401,10 +456,10 @@ def log_marginals(chain: Chain) -> torch.Tensor:
     failed = _failed(m)
     if failed is not None:
         rescue.redo(failed, [log_q], rescue.log_marginals, chain)
-    return log_q
+    return log_q, m
 
 
-def log_marginals_gradient(chain: Chain, gradient: torch.Tensor) -> Counts:
+def log_marginals_gradient(chain: Chain, saved: Optional[Messages], gradient: torch.Tensor) -> Counts:
     """
     The vector-Jacobian product of `gradient` (B, T, L) and the log-marginals.
 
@@ -414,10 +469,10 @@ def log_marginals_gradient(chain: Chain, gradient: torch.Tensor) -> Counts:
 
     and the conditional expectations are two linear recursions along the chain, one from each side.
     """
-    if _is_empty(chain):
+    if saved is None:
         return Counts(*map(torch.zeros_like, Counts.empty(chain)))
+    m = saved
     with _full_precision(gradient):
-        m = messages(chain)
         found, held = _covariance(m, gradient[m.words.order.unsqueeze(0), m.words.positions.t()])
         found = _counts_back(found, m.words)
     failed = _failed(m._replace(held=held))
@@ -442,8 +497,9 @@ def _covariance(m: Messages, gradient: torch.Tensor) -> Tuple[Counts, torch.Tens
     before, after = torch.zeros_like(q), torch.zeros_like(q)
     before[0] = gain[0]
     ways, carried = torch.empty_like(q[0]), torch.empty_like(q[0])
+    sentences = m.words.active()
     for t in range(1, length):
-        active = m.words.active[t]
+        active = sentences[t]
         if active == 0:
             break
         row, weighted = m.alpha[t - 1][:active], (m.alpha[t - 1] * before[t - 1])[:active]
@@ -452,7 +508,7 @@ def _covariance(m: Messages, gradient: torch.Tensor) -> Tuple[Counts, torch.Tens
         before[t][:active] = gain[t][:active] + _ratio(carried[:active], ways[:active])
     transposed = m.table.transpose(-2, -1)
     for t in range(length - 2, -1, -1):
-        active = m.words.active[t + 1]
+        active = sentences[t + 1]
         if active == 0:
             continue
         row, weighted = m.right[t + 1][:active], (m.right[t + 1] * (gain[t + 1] + after[t + 1]))[:active]
@@ -562,18 +618,24 @@ def sample(chain: Chain, uniforms: torch.Tensor) -> torch.Tensor:
 
 def score(chain: Chain, tags: torch.Tensor) -> torch.Tensor:
     """Scores (B, M) of `tags` (B, M, T), int64; −inf where forbidden."""
-    words = words_of(chain)
+    return _score(chain, tags, words_of(chain))
+
+
+def _score(chain: Chain, tags: torch.Tensor, words: Words) -> torch.Tensor:
     scores = reference.path_scores(potentials_of(chain, words), _paths(tags, words))
     return _back(torch.where(scores > FORBIDDEN_BELOW, scores, -float("inf")), words)
 
 
 def score_gradient(chain: Chain, tags: torch.Tensor, scale: torch.Tensor) -> Counts:
     """The counts of `tags` (B, M, T), each labelling's times its `scale` (B, M)."""
+    return _score_gradient(chain, tags, scale, words_of(chain))
+
+
+def _score_gradient(chain: Chain, tags: torch.Tensor, scale: torch.Tensor, words: Words) -> Counts:
     batch, length, labels = chain.emissions.shape
     found = Counts(*map(torch.zeros_like, Counts.empty(chain)))
     if length == 0:
         return found
-    words = words_of(chain)
     # (B, M, T), (B, M)
     paths, scale = _paths(tags, words), scale[words.order]
     inside = (torch.arange(length, device=paths.device) < words.lengths.unsqueeze(1)).unsqueeze(1)

@@ -287,7 +287,7 @@ def test_fixture_of_the_paper():
 @pytest.mark.parametrize("implementation", FAST)
 @pytest.mark.parametrize("constrained", [False, True], ids=["free", "BIO"])
 @pytest.mark.parametrize("deviation", [1.0, 20.0, 50.0, 100.0, 300.0], ids="sd{:g}".format)
-@pytest.mark.parametrize("words", [33, 512], ids="T{}".format)
+@pytest.mark.parametrize("words", [33, 512, pytest.param(2048, marks=pytest.mark.slow)], ids="T{}".format)
 def test_float32_is_as_exact_as_the_plain_recursions(words, deviation, constrained, implementation):
     """The error against float64 is at most twice that of the reference in float32 (or a few roundings), never NaN."""
     exact = random_potentials(words, 3, words, 5, deviation)
