@@ -37,12 +37,6 @@ class Words(NamedTuple):
     order: torch.Tensor  # (B,): which sentence of the batch each one is
     positions: torch.Tensor  # (B, T): where each word comes from
 
-    def active(self) -> List[int]:
-        """How many sentences have a word t, for every t; this waits for the device."""
-        position = torch.arange(self.positions.shape[1], device=self.lengths.device)
-        counts_: List[int] = (self.lengths.unsqueeze(1) > position).sum(dim=0).tolist()
-        return counts_
-
 
 def words_of(chain: Chain) -> Words:
     """The words of a chain."""
@@ -78,18 +72,69 @@ def _finite(values: torch.Tensor) -> torch.Tensor:
     return torch.where(values < FORBIDDEN_BELOW, torch.full_like(values, FORBIDDEN), values)
 
 
+class Rows(NamedTuple):
+    """
+    The words of a batch as the rows of matrices, W = Σ lengths of them: all first words, then all second words, ...
+
+    Each block is in the order of `Words`: its rows are those of the block before it that have a next word.
+    """
+
+    time: torch.Tensor  # (W,): which word of its sentence
+    sentence: torch.Tensor  # (W,): which sentence, in the order of `Words`
+    place: torch.Tensor  # (W,): which of the B · T rows of the batch
+    blocks: List[int]  # how many rows each block has
+    left: torch.Tensor  # (W − blocks[0],): the word before each word that is no first one; these begin at blocks[0]
+    last: torch.Tensor  # (blocks[0],): the last words
+    mirrored: torch.Tensor  # (W,): the row of the word that is as far from the sentence's end
+
+    @classmethod
+    def of(cls, words: Words) -> "Rows":
+        """The rows of `words`; this waits for the device."""
+        length = words.positions.shape[1]
+        position = torch.arange(length, device=words.lengths.device)
+        # (T, B)
+        inside = position.unsqueeze(1) < words.lengths
+        counts_ = inside.sum(dim=1)
+        time, sentence = inside.nonzero(as_tuple=True)
+        begin = counts_.cumsum(0) - counts_
+        place = (words.order.unsqueeze(1) * length + words.positions)[sentence, time]
+        blocks = [count for count in counts_.tolist() if count]
+        to_the_end = words.lengths[sentence] - 1 - time
+        left = to_the_end.nonzero().squeeze(1)
+        first = blocks[0] if blocks else 0
+        last = begin[words.lengths[:first] - 1] + torch.arange(first, device=position.device)
+        return cls(time, sentence, place, blocks, left, last, begin[to_the_end] + sentence)
+
+    @property
+    def first(self) -> int:
+        """How many sentences have a word: the rows of their first words come first."""
+        return self.blocks[0] if self.blocks else 0
+
+    def spread(self, values: torch.Tensor, to: torch.Tensor, size: int) -> torch.Tensor:
+        """Rows (W, L) at the places `to` (W,) of a matrix (size, L) of 0."""
+        # Faster than writing to the places: rows are read where they are, and 0 from a row that is added.
+        source = torch.full((size,), len(values), dtype=torch.long, device=values.device)
+        source[to] = torch.arange(len(values), device=values.device)
+        return torch.cat([values, values.new_zeros(1, values.shape[1])]).index_select(0, source)
+
+    def per_sentence(self, values: torch.Tensor, batch: int) -> torch.Tensor:
+        """The sums (B,) of values (W,) or (W, L)."""
+        flat = values if values.dim() == 1 else values.sum(dim=1)
+        return flat.new_zeros(batch).index_add_(0, self.sentence, flat)
+
+
 class Messages(NamedTuple):
-    """Forward and backward messages, in the order of `Words`; what lies beyond a sentence is 0."""
+    """Forward and backward messages, one row for each word."""
 
     words: Words
-    inside: torch.Tensor  # (T, B, 1), bool
-    log_weights: torch.Tensor  # (T, B, L): emissions less the word's largest
+    rows: Rows
+    log_weights: torch.Tensor  # (W, L): emissions less the word's largest
     table: torch.Tensor  # (L, L) or (B, L, L): P
-    alpha: torch.Tensor  # (T, B, L), sum 1 over labels
-    right: torch.Tensor  # (T, B, L): w_t ⊙ β̂_t
-    beta: torch.Tensor  # (T, B, L), sum 1 over labels
-    totals: torch.Tensor  # (T, B, 1): what α̂_t was divided by
-    agreement: torch.Tensor  # (T, B, 1): Σ α̂ β̂
+    alpha: torch.Tensor  # (W, L), sum 1
+    right: torch.Tensor  # (W, L): w_t ⊙ β̂_t
+    beta: torch.Tensor  # (W, L), sum 1; the end potentials at last words
+    totals: torch.Tensor  # (W, 1): what α̂_t was divided by
+    agreement: torch.Tensor  # (W, 1): Σ α̂ β̂
     reduced: torch.Tensor  # (B,): log Z less what was taken out of the potentials
     log_partition: torch.Tensor  # (B,), −inf where nothing is allowed
     possible: torch.Tensor  # (B,): a word, and an allowed labelling
@@ -102,21 +147,19 @@ def _full_precision(values: torch.Tensor) -> torch.autocast:
 
 
 def messages(chain: Chain) -> Messages:
-    """The messages of both directions; of a batch with at least one sentence and one position."""
+    """The messages of both directions."""
     with _full_precision(chain.emissions):
         return _messages(chain, words_of(chain))
 
 
 def _messages(chain: Chain, words: Words) -> Messages:
-    length = chain.emissions.shape[1]
+    batch, _, labels = chain.emissions.shape
+    rows = Rows.of(words)
     new = chain.emissions.new_zeros
-    # (T, B, L)
-    gathered = chain.emissions[words.order.unsqueeze(0), words.positions.t()]
-    # (T, B, 1)
-    inside = (torch.arange(length, device=gathered.device).unsqueeze(1) < words.lengths).unsqueeze(2)
-    emissions = torch.where(inside, gathered, new(()))
+    # (W, L), (W, 1)
+    emissions = chain.emissions.view(-1, labels).index_select(0, rows.place)
     forbids = bool((emissions < FORBIDDEN_BELOW).any())
-    top = emissions.amax(dim=2, keepdim=True).clamp(min=FORBIDDEN)
+    top = emissions.amax(dim=1, keepdim=True).clamp(min=FORBIDDEN)
     log_weights = emissions - top
     if forbids:
         log_weights = torch.where(emissions < FORBIDDEN_BELOW, FORBIDDEN, log_weights)
@@ -130,105 +173,105 @@ def _messages(chain: Chain, words: Words) -> Messages:
     # (B, L), (B, 1)
     start, start_top = _edge(chain.start, words)
     end, end_top = _edge(chain.end, words)
+    alpha, right, totals = _sweep(rows, weights, matrix, start, end)
+    # (W, L): β̂, and what it was divided by
+    beta, backward_sums = torch.empty_like(alpha), torch.ones_like(totals)
+    beta[rows.last] = end[: rows.first]
+    from_right = _rows_times(right[rows.first :], matrix.transpose(-2, -1), rows.blocks[1:])
+    sums = from_right.sum(dim=1, keepdim=True)
+    beta.index_copy_(0, rows.left, from_right / sums)
+    backward_sums.index_copy_(0, rows.left, sums)
 
-    alpha, right, totals = _sweep(words, inside, weights, matrix, start, end)
-    # (T, B, L): β̂ before it is normalised, that of a last word being the end potentials
-    is_last = (torch.arange(length, device=gathered.device).unsqueeze(1) == words.lengths - 1).unsqueeze(2)
-    beta = torch.where(is_last, end, new(()))
-    beta[:-1] += _rows_times(right[1:], matrix.transpose(-2, -1))
-    backward_sums = torch.where(inside & ~is_last, beta.sum(dim=2, keepdim=True), new(()) + 1)
-    beta = beta / backward_sums
-    right = weights * beta
-
-    # (B, L)
-    last = _at_last(alpha, words.lengths)
-    ending = (last * end).sum(dim=1)
+    ending = new(batch)
+    ending[: rows.first] = (alpha[rows.last] * end[: rows.first]).sum(dim=1)
     has_words = words.lengths > 0
-    no_way_here, no_way_on, possible = _reach(chain, words, log_weights, inside, forbids)
-    agreement = (alpha * beta).sum(dim=2, keepdim=True)
-    held = _held(alpha, beta, totals, backward_sums, agreement, ending, no_way_here, no_way_on, inside, possible)
-    one = torch.ones_like(ending)
-    # (T, B)
-    steps = torch.where(inside, totals.clamp(min=torch.finfo(totals.dtype).tiny).log(), new(())).squeeze(2)
-    reduced = steps.sum(dim=0) + torch.where(possible & (ending > 0), ending, one).log()
-    log_z = reduced + torch.where(inside, top, new(())).sum(dim=0).squeeze(1) + (start_top + end_top).squeeze(1)
+    no_way_here, no_way_on, possible = _reach(chain, words, rows, log_weights, forbids)
+    agreement = (alpha * beta).sum(dim=1, keepdim=True)
+    held = _held(alpha, beta, totals, backward_sums, agreement, ending, no_way_here, no_way_on, rows, possible)
+    if not bool((possible | ~has_words).all()):
+        # A division of 0 by 0 where nothing is allowed.
+        fine = possible[rows.sentence].unsqueeze(1)
+        alpha, beta = (torch.where(fine, x, new(())) for x in (alpha, beta))
+        agreement, totals = (torch.where(fine, x, new(()) + 1) for x in (agreement, totals))
+    reduced = rows.per_sentence(totals.clamp(min=torch.finfo(totals.dtype).tiny).log(), batch)
+    reduced = reduced + torch.where(possible & (ending > 0), ending, torch.ones_like(ending)).log()
+    log_z = reduced + rows.per_sentence(top, batch) + (start_top + end_top).squeeze(1)
     log_z = log_z + shift * (words.lengths - 1).clamp(min=0)
     log_z = torch.where(possible, log_z, torch.where(has_words, -float("inf"), new(())))
-    possible_words = inside & possible.view(1, -1, 1)
-    # A division of 0 by 0 where nothing is allowed.
-    alpha, beta, right = (torch.where(possible_words, x, new(())) for x in (alpha, beta, right))
     return Messages(
-        words, inside, log_weights, matrix, alpha, right, beta, totals, agreement, reduced, log_z, possible, held
+        words,
+        rows,
+        log_weights,
+        matrix,
+        alpha,
+        weights * beta,
+        beta,
+        totals,
+        agreement,
+        reduced,
+        log_z,
+        possible,
+        held,
     )
 
 
 def _sweep(
-    words: Words,
-    inside: torch.Tensor,
-    weights: torch.Tensor,
-    matrix: torch.Tensor,
-    start: torch.Tensor,
-    end: torch.Tensor,
+    rows: Rows, weights: torch.Tensor, matrix: torch.Tensor, start: torch.Tensor, end: torch.Tensor
 ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """
     The recursion from both sides at once: a sentence read backwards is one with the transposed table.
 
     # Returns
 
-    α̂ (T, B, L) and w ⊙ β̂ (T, B, L), both adding up to 1 at words and 0 beyond, and what α̂ was divided by, (T, B, 1).
+    α̂ (W, L) and w ⊙ β̂ (W, L), both adding up to 1, and what α̂ was divided by, (W, 1).
     """
-    length, batch, labels = weights.shape
-    active = [count for count in words.active() if count > 0]
-    total_words = sum(active)
-    # Step t of all sentences that have a word t is one block of rows, (Σ lengths, 2 L) in all.
-    time, sentence = inside.squeeze(2).nonzero(as_tuple=True)
-    mirrored = words.lengths[sentence] - 1 - time
-    factors = torch.cat([weights[time, sentence], weights[mirrored, sentence]], dim=1)
+    total_words, labels = weights.shape
+    factors = torch.cat([weights, weights.index_select(0, rows.mirrored)], dim=1)
     states = torch.empty_like(factors)
     sums = states.new_empty(total_words, 2, 1)
     both = torch.cat([start, end], dim=1)
-    if matrix.dim() == 2:
+    shared = matrix.dim() == 2
+    if shared:
         # (2 L, 2 L)
         table = matrix.new_zeros(2 * labels, 2 * labels)
         table[:labels, :labels], table[labels:, labels:] = matrix, matrix.t()
     else:
         # (2 B, L, L)
-        table = torch.stack([matrix, matrix.transpose(1, 2)], dim=1).view(2 * batch, labels, labels)
+        table = torch.stack([matrix, matrix.transpose(1, 2)], dim=1).view(-1, labels, labels)
     before = states
     steps = zip(
-        active,
-        torch.split(factors, active),
-        torch.split(states, active),
-        torch.split(states.view(total_words, 2, labels), active),
-        torch.split(sums, active),
+        rows.blocks,
+        torch.split(factors, rows.blocks),
+        torch.split(states, rows.blocks),
+        torch.split(states.view(total_words, 2, labels), rows.blocks),
+        torch.split(sums, rows.blocks),
         strict=True,
     )
     for t, (count, factor, state, pair, total) in enumerate(steps):
         if t == 0:
             torch.mul(both[:count], factor, out=state)
         else:
-            if matrix.dim() == 2:
+            if shared:
                 torch.mm(before[:count], table, out=state)
             else:
-                rows = before[:count].view(2 * count, 1, labels)
-                torch.bmm(rows, table[: 2 * count], out=state.view(2 * count, 1, labels))
+                pairs = before[:count].view(2 * count, 1, labels)
+                torch.bmm(pairs, table[: 2 * count], out=state.view(2 * count, 1, labels))
             state.mul_(factor)
         torch.sum(pair, dim=2, keepdim=True, out=total)
         pair.div_(total)
         before = state
-    alpha, right = weights.new_zeros(2, length, batch, labels)
-    alpha[time, sentence] = states[:, :labels]
-    right[mirrored, sentence] = states[:, labels:]
-    totals = weights.new_ones(length, batch, 1)
-    totals[time, sentence] = sums[:, 0]
-    return alpha, right, totals
+    from_right = states[:, labels:].index_select(0, rows.mirrored)
+    return states[:, :labels].contiguous(), from_right, sums[:, 0]
 
 
-def _rows_times(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """Rows (T, B, L) times one matrix, or each sentence's times its own."""
+def _rows_times(values: torch.Tensor, matrix: torch.Tensor, blocks: List[int]) -> torch.Tensor:
+    """Rows (N, L) times one matrix, or, block by block, each sentence's times its own."""
     if matrix.dim() == 2:
-        return rows @ matrix
-    return torch.bmm(rows.transpose(0, 1), matrix).transpose(0, 1)
+        return values @ matrix
+    result = torch.empty_like(values)
+    for block, to in zip(torch.split(values, blocks), torch.split(result, blocks), strict=True):
+        torch.bmm(block.unsqueeze(1), matrix[: len(block)], out=to.unsqueeze(1))
+    return result
 
 
 def _edge(table: torch.Tensor, words: Words) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -240,57 +283,46 @@ def _edge(table: torch.Tensor, words: Words) -> Tuple[torch.Tensor, torch.Tensor
     return torch.where(table > FORBIDDEN_BELOW, (table - top).exp(), torch.zeros_like(table)), top
 
 
-def _times(rows: torch.Tensor, matrix: torch.Tensor, out: torch.Tensor) -> None:
-    """Rows (N, L) times one matrix (L, L), or each times its own of (B, L, L)."""
+def _times(values: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """Rows (N, L), those of the first N sentences, times one matrix, or each times its own."""
     if matrix.dim() == 2:
-        torch.mm(rows, matrix, out=out)
-    else:
-        torch.bmm(rows.unsqueeze(1), matrix[: len(rows)], out=out.unsqueeze(1))
-
-
-def _at_last(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """The rows of (T, B, L) at each sentence's last word, 0 for a sentence without words; (B, L)."""
-    index = (lengths - 1).clamp(min=0).view(1, -1, 1).expand(1, -1, values.shape[2])
-    return values.gather(0, index).squeeze(0) * (lengths > 0).unsqueeze(1)
+        return values @ matrix
+    return torch.bmm(values.unsqueeze(1), matrix[: len(values)]).squeeze(1)
 
 
 def _reach(
-    chain: Chain, words: Words, log_weights: torch.Tensor, inside: torch.Tensor, emissions_forbid: bool
+    chain: Chain, words: Words, rows: Rows, log_weights: torch.Tensor, emissions_forbid: bool
 ) -> Tuple[Optional[torch.Tensor], Optional[torch.Tensor], torch.Tensor]:
     """
-    Which labels no allowed way leads to, and which none leads on from, (T, B, L); `None` where nothing is forbidden.
+    Which labels no allowed way leads to, and which none leads on from, (W, L); `None` where nothing is forbidden.
 
     And which sentences have a word and an allowed labelling, (B,).
     """
     has_words = words.lengths > 0
     table, start, end = (x > FORBIDDEN_BELOW for x in (chain.transitions, chain.start, chain.end))
-    if not emissions_forbid and bool(table.all() & start.all() & end.all()):
+    if not rows.blocks or (not emissions_forbid and bool(table.all() & start.all() & end.all())):
         return None, None, has_words
-    length, batch, labels = log_weights.shape
-    number = log_weights.dtype
+    batch, labels, number = len(has_words), log_weights.shape[1], log_weights.dtype
     matrix = (table if table.dim() == 2 else table[words.order]).to(number)
     start, end = (x.expand(batch, labels) if x.dim() == 1 else x[words.order] for x in (start, end))
     allowed = log_weights > FORBIDDEN_BELOW
-    forward = [start & allowed[0]]
-    for t in range(1, length):
-        ways = log_weights.new_empty((batch, labels))
-        _times(forward[-1].to(number), matrix, ways)
-        forward.append(torch.where(inside[t], (ways > 0) & allowed[t], forward[-1]))
-        # Nothing changes any more once two words are the same, if words differ in nothing.
-        if not emissions_forbid and t < words.lengths[-1] and torch.equal(forward[-1], forward[-2]):
-            forward.extend(forward[-1:] * (length - t - 1))
-            break
-    backward = [end]
-    for t in range(length - 2, -1, -1):
-        ways = log_weights.new_empty((batch, labels))
-        _times((backward[-1] & allowed[t + 1]).to(number), matrix.transpose(-2, -1), ways)
-        backward.append(torch.where(inside[t + 1], ways > 0, end))
-        if not emissions_forbid and t + 1 < words.lengths[-1] and torch.equal(backward[-1], backward[-2]):
-            backward.extend(backward[-1:] * t)
-            break
-    here, on = torch.stack(forward), torch.stack(backward[::-1])
-    possible = has_words & (_at_last(here.to(number), words.lengths).bool() & end).any(dim=1)
-    return ~here, ~on, possible
+    mirrored = allowed[rows.mirrored]
+    # From both sides, as in the sweep; from the right, labels of words that lead on and may be there themselves.
+    forward, backward = [start[: rows.first] & allowed[: rows.first]], [end[: rows.first] & mirrored[: rows.first]]
+    for here, there in zip(torch.split(allowed, rows.blocks)[1:], torch.split(mirrored, rows.blocks)[1:], strict=True):
+        count = len(here)
+        forward.append((_times(forward[-1][:count].to(number), matrix) > 0) & here)
+        backward.append((_times(backward[-1][:count].to(number), matrix.transpose(-2, -1)) > 0) & there)
+    reached = torch.cat(forward)
+    from_right = torch.cat(backward)[rows.mirrored]
+    leads_on = torch.empty_like(reached)
+    leads_on[rows.last] = end[: rows.first]
+    leads_on[rows.left] = (
+        _rows_times(from_right[rows.first :].to(number), matrix.transpose(-2, -1), rows.blocks[1:]) > 0
+    )
+    possible = has_words.clone()
+    possible[: rows.first] = (reached[rows.last] & end[: rows.first]).any(dim=1)
+    return ~reached, ~leads_on, possible
 
 
 def _held(
@@ -302,48 +334,58 @@ def _held(
     ending: torch.Tensor,
     no_way_here: Optional[torch.Tensor],
     no_way_on: Optional[torch.Tensor],
-    inside: torch.Tensor,
+    rows: Rows,
     possible: torch.Tensor,
 ) -> torch.Tensor:
     """(B,): whether every message of a label that can be reached, from its side, is large enough; False for NaN."""
-    one = torch.ones_like(alpha)
     if no_way_here is not None and no_way_on is not None:
-        alpha, beta = torch.where(no_way_here, one, alpha), torch.where(no_way_on, one, beta)
-    # (T, B)
-    low = torch.minimum(alpha, beta).amin(dim=2)
-    raw = torch.minimum(alpha * totals, beta * backward_sums).amin(dim=2)
-    enough = (low > HELD) & (raw > NORMAL) & ((totals * agreement).squeeze(2) > HELD)
-    return (enough | ~inside.squeeze(2)).all(dim=0) & (ending > HELD) | ~possible
+        alpha, beta = alpha.masked_fill(no_way_here, 1.0), beta.masked_fill(no_way_on, 1.0)
+    # (W, 1)
+    low_alpha, low_beta = alpha.amin(dim=1, keepdim=True), beta.amin(dim=1, keepdim=True)
+    enough = (low_alpha > HELD) & (low_alpha * totals > NORMAL)
+    enough &= (low_beta > HELD) & (low_beta * backward_sums > NORMAL) & (totals * agreement > HELD)
+    held = torch.ones_like(possible)
+    held[rows.sentence[~enough.squeeze(1)]] = False
+    return held & (ending > HELD) | ~possible
 
 
 def _marginals(m: Messages) -> torch.Tensor:
-    """q_t(y), shape (T, B, L), 0 beyond the sentence; each word divided by its own sum."""
-    q = m.alpha * m.beta
-    return torch.where(m.inside & m.possible.view(1, -1, 1), q / m.agreement, torch.zeros_like(q))
+    """q_t(y), shape (W, L); each word divided by its own sum."""
+    return m.alpha * m.beta / m.agreement
 
 
 def _left(m: Messages) -> torch.Tensor:
-    """Factors of the edge marginals, (T−1, B, L): q_t(i, j) = left_t(i) P(i, j) right_{t+1}(j)."""
-    left = m.alpha[:-1] / (m.totals[1:] * m.agreement[1:])
-    return torch.where(m.inside[1:] & m.possible.view(1, -1, 1), left, torch.zeros_like(left))
+    """Factors of the edge marginals, (W − first, L): q_t(i, j) = left_t(i) P(i, j) right_{t+1}(j), for each t + 1."""
+    first = m.rows.first
+    return m.alpha.index_select(0, m.rows.left) / (m.totals[first:] * m.agreement[first:])
 
 
 def _pair_sums(left: torch.Tensor, right: torch.Tensor, m: Messages) -> torch.Tensor:
-    """Σ_t left_t(i) right_t(j) P(i, j): (B, L, L)."""
-    return torch.bmm(left.permute(1, 2, 0), right.transpose(0, 1)) * m.table
+    """Σ_t left_t(i) right_t(j) P(i, j) of words but the first: (B, L, L)."""
+    batch, length, labels = len(m.possible), len(m.rows.blocks), left.shape[1]
+    index = (m.rows.sentence * length + m.rows.time)[m.rows.first :]
+    padded = (m.rows.spread(values, index, batch * length) for values in (left, right))
+    one, two = (values.view(batch, length, labels) for values in padded)
+    return torch.bmm(one.transpose(1, 2), two) * m.table
 
 
 def _expected(m: Messages) -> Counts:
-    """Expected counts in the order of `Words`, emissions (T, B, L)."""
+    """Expected counts in the order of `Words`, emissions (W, L)."""
     q = _marginals(m)
-    return Counts(q, _pair_sums(_left(m), m.right[1:], m), q[0], _at_last(q, m.words.lengths))
+    return Counts(q, _pair_sums(_left(m), m.right[m.rows.first :], m), *_first_and_last(q, m))
 
 
-def _words_back(values: torch.Tensor, words: Words) -> torch.Tensor:
-    """(T, B, L) as (B, T, L), words where they came from."""
-    result = torch.empty_like(values.transpose(0, 1), memory_format=torch.contiguous_format)
-    result[words.order.unsqueeze(0), words.positions.t()] = values
-    return result
+def _first_and_last(values: torch.Tensor, m: Messages) -> Tuple[torch.Tensor, torch.Tensor]:
+    """The rows of first and of last words, (B, L) each."""
+    first, last = (values.new_zeros(len(m.possible), values.shape[1]) for _ in range(2))
+    first[: m.rows.first], last[: m.rows.first] = values[: m.rows.first], values[m.rows.last]
+    return first, last
+
+
+def _words_back(values: torch.Tensor, m: Messages) -> torch.Tensor:
+    """(W, L) as (B, T, L), words where they came from, 0 elsewhere."""
+    batch, length = m.words.positions.shape
+    return m.rows.spread(values, m.rows.place, batch * length).view(batch, length, -1)
 
 
 def _back(values: torch.Tensor, words: Words) -> torch.Tensor:
@@ -353,8 +395,8 @@ def _back(values: torch.Tensor, words: Words) -> torch.Tensor:
     return result
 
 
-def _counts_back(counts: Counts, words: Words) -> Counts:
-    return Counts(_words_back(counts.emissions, words), *(_back(x, words) for x in counts[1:]))
+def _counts_back(counts_: Counts, m: Messages) -> Counts:
+    return Counts(_words_back(counts_.emissions, m), *(_back(x, m.words) for x in counts_[1:]))
 
 
 def _failed(m: Messages, *others: Messages) -> Optional[torch.Tensor]:
@@ -389,7 +431,7 @@ def _log_z_and_counts(chain: Chain, words: Words) -> Tuple[torch.Tensor, Counts]
         return log_partition(chain), Counts(*map(torch.zeros_like, Counts.empty(chain)))
     with _full_precision(chain.emissions):
         m = _messages(chain, words)
-        log_z, found = _back(m.log_partition, m.words), _counts_back(_expected(m), m.words)
+        log_z, found = _back(m.log_partition, m.words), _counts_back(_expected(m), m)
     failed = _failed(m)
     if failed is not None:
         rescue.redo(failed, [log_z, *found], rescue.counts, chain)
@@ -437,7 +479,7 @@ def marginals(chain: Chain) -> torch.Tensor:
     if _is_empty(chain):
         return torch.zeros_like(chain.emissions)
     m = messages(chain)
-    q = _words_back(_marginals(m), m.words)
+    q = _words_back(_marginals(m), m)
     failed = _failed(m)
     if failed is not None:
         rescue.redo(failed, [q], rescue.marginals, chain)
@@ -451,8 +493,9 @@ def log_marginals(chain: Chain) -> Tuple[torch.Tensor, Optional[Messages]]:
     m = messages(chain)
     # A product of two messages may be too small where neither is; their logarithms are not.
     log_q = m.alpha.log() + m.beta.log() - m.agreement.log()
-    log_q = torch.where(m.possible.view(1, -1, 1), log_q, -float("inf"))
-    log_q = _words_back(torch.where(m.inside, log_q, torch.zeros_like(log_q)), m.words)
+    if not bool(m.possible.all()):
+        log_q = torch.where(m.possible[m.rows.sentence].unsqueeze(1), log_q, -float("inf"))
+    log_q = _words_back(log_q, m)
     failed = _failed(m)
     if failed is not None:
         rescue.redo(failed, [log_q], rescue.log_marginals, chain)
@@ -473,8 +516,8 @@ def log_marginals_gradient(chain: Chain, saved: Optional[Messages], gradient: to
         return Counts(*map(torch.zeros_like, Counts.empty(chain)))
     m = saved
     with _full_precision(gradient):
-        found, held = _covariance(m, gradient[m.words.order.unsqueeze(0), m.words.positions.t()])
-        found = _counts_back(found, m.words)
+        found, held = _covariance(m, gradient.reshape(-1, gradient.shape[2]).index_select(0, m.rows.place))
+        found = _counts_back(found, m)
     failed = _failed(m._replace(held=held))
     if failed is not None:
         rescue.redo(failed, found, rescue.log_marginals_gradient, chain, gradient)
@@ -482,43 +525,39 @@ def log_marginals_gradient(chain: Chain, saved: Optional[Messages], gradient: to
 
 
 def _covariance(m: Messages, gradient: torch.Tensor) -> Tuple[Counts, torch.Tensor]:
-    """In the order of `Words`; and for which sentences nothing was lost, (B,)."""
+    """In the order of `Words`, of `gradient` (W, L); and for which sentences nothing was lost, (B,)."""
+    rows, table, transposed = m.rows, m.table, m.table.transpose(-2, -1)
     q = _marginals(m)
-    length = len(q)
-    reachable = (m.alpha > 0) & (m.beta > 0)
-    held = m.held & ((q > HELD) | ~reachable).all(dim=2).all(dim=0)
-    # (T, B, L): g / q, 0 beyond the sentence. Constants do not change a covariance: with every word's mean taken
-    # out E[G] is 0, and partial sums do not grow with the sentence, nor does their rounding.
-    zero = torch.zeros_like(q)
+    unlikely = (q < HELD) & (m.alpha > 0) & (m.beta > 0)
+    held = m.held.clone()
+    held[rows.sentence[unlikely.any(dim=1)]] = False
+    # (W, L): g / q. Constants do not change a covariance: with every word's mean taken out E[G] is 0, and partial sums
+    # do not grow with the sentence, nor does their rounding.
+    zero = q.new_zeros(())
     gradient = torch.where(q > 0, gradient, zero)
-    gain = torch.where(q > 0, gradient / q, zero)
-    gain = torch.where(m.inside, gain - gradient.sum(dim=2, keepdim=True), zero)
+    gain = torch.where(q > 0, gradient / q, zero) - gradient.sum(dim=1, keepdim=True)
     # before_t(j) = E[the part of G up to word t | y_t = j], after_t(i) = E[the part of G after word t | y_t = i]
     before, after = torch.zeros_like(q), torch.zeros_like(q)
-    before[0] = gain[0]
-    ways, carried = torch.empty_like(q[0]), torch.empty_like(q[0])
-    sentences = m.words.active()
-    for t in range(1, length):
-        active = sentences[t]
-        if active == 0:
-            break
-        row, weighted = m.alpha[t - 1][:active], (m.alpha[t - 1] * before[t - 1])[:active]
-        _times(row, m.table, ways[:active])
-        _times(weighted, m.table, carried[:active])
-        before[t][:active] = gain[t][:active] + _ratio(carried[:active], ways[:active])
-    transposed = m.table.transpose(-2, -1)
-    for t in range(length - 2, -1, -1):
-        active = sentences[t + 1]
-        if active == 0:
-            continue
-        row, weighted = m.right[t + 1][:active], (m.right[t + 1] * (gain[t + 1] + after[t + 1]))[:active]
-        _times(row, transposed, ways[:active])
-        _times(weighted, transposed, carried[:active])
-        after[t][:active] = _ratio(carried[:active], ways[:active])
+    before[: rows.first] = gain[: rows.first]
+    # What the conditional expectations are divided by: all at once.
+    ways_here = _rows_times(m.alpha.index_select(0, rows.left), table, rows.blocks[1:])
+    ways_on = _rows_times(m.right[rows.first :], transposed, rows.blocks[1:])
+    here, on = torch.split(ways_here, rows.blocks[1:]), torch.split(ways_on, rows.blocks[1:])
+    alphas, rights, gains, befores, afters = (
+        torch.split(values, rows.blocks) for values in (m.alpha, m.right, gain, before, after)
+    )
+    for t in range(1, len(rows.blocks)):
+        count = rows.blocks[t]
+        carried = _times(alphas[t - 1][:count] * befores[t - 1][:count], table)
+        torch.add(gains[t], _ratio(carried, here[t - 1]), out=befores[t])
+    for t in range(len(rows.blocks) - 1, 0, -1):
+        carried = _times(rights[t] * (gains[t] + afters[t]), transposed)
+        afters[t - 1][: rows.blocks[t]] = _ratio(carried, on[t - 1])
     emissions = q * (before + after)
-    left, right = _left(m), m.right[1:]
-    edges = _pair_sums(left * before[:-1], right, m) + _pair_sums(left, right * (gain[1:] + after[1:]), m)
-    return Counts(emissions, edges, emissions[0], _at_last(emissions, m.words.lengths)), held
+    left, first = _left(m), rows.first
+    edges = _pair_sums(left * before.index_select(0, rows.left), m.right[first:], m)
+    edges = edges + _pair_sums(left, m.right[first:] * (gain[first:] + after[first:]), m)
+    return Counts(emissions, edges, *_first_and_last(emissions, m)), held
 
 
 def _ratio(numerator: torch.Tensor, denominator: torch.Tensor) -> torch.Tensor:
@@ -538,45 +577,40 @@ def divergence(teacher: Chain, student: Chain, subtract_entropy: bool) -> Tuple[
         p, s = messages(teacher), messages(student)
         expected, predicted = _expected(p), _expected(s)
         value = _divergence(p, s, teacher, student, expected, subtract_entropy)
-        taught = p.possible
-        gradient = Counts(
-            *(
-                torch.where(
-                    taught.view(1, -1, 1) if i == 0 else taught.view(-1, *[1] * (mine.dim() - 1)),
-                    mine - theirs,
-                    torch.zeros_like(mine),
-                )
-                for i, (mine, theirs) in enumerate(zip(predicted, expected, strict=True))
-            )
-        )
-        value, gradient = _back(value, p.words), _counts_back(gradient, p.words)
+        gradient = [mine - theirs for mine, theirs in zip(predicted, expected, strict=True)]
+        # A teacher that allows nothing teaches nothing.
+        for i, difference in enumerate(gradient):
+            taught = p.possible[p.rows.sentence] if i == 0 else p.possible
+            gradient[i] = difference * taught.view(-1, *[1] * (difference.dim() - 1))
+        value, gradient_back = _back(value, p.words), _counts_back(Counts(*gradient), p)
     failed = _failed(p, s)
     if failed is not None:
-        rescue.redo(failed, [value, *gradient], rescue.divergence, teacher, student, subtract_entropy)
-    return value, gradient
+        rescue.redo(failed, [value, *gradient_back], rescue.divergence, teacher, student, subtract_entropy)
+    return value, gradient_back
 
 
 def _divergence(
     p: Messages, s: Messages, teacher: Chain, student: Chain, expected: Counts, subtract_entropy: bool
 ) -> torch.Tensor:
     own = 1.0 if subtract_entropy else 0.0
-    words = p.words
-    batch = len(words.order)
-    parts = [(expected.emissions.transpose(0, 1), p.log_weights.transpose(0, 1), s.log_weights.transpose(0, 1))]
-    for name, weight in (
-        ("transitions", expected.transitions),
-        ("start", expected.start),
-        ("end", expected.end),
-    ):
-        mine, theirs = (_reduced(getattr(chain, name), weight.dim(), words) for chain in (teacher, student))
-        parts.append((weight, mine, theirs))
+    words, batch = p.words, len(p.possible)
     value = s.reduced - own * p.reduced
     impossible = ~s.possible
-    for weight, mine, theirs in parts:
+
+    def term(weight: torch.Tensor, mine: torch.Tensor, theirs: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Σ weight (own · mine − theirs) of each row, where 0 times −inf is 0; and whether there is more times that."""
         used = weight > 0
-        impossible = impossible | (used & (theirs < FORBIDDEN_BELOW)).reshape(batch, -1).any(dim=1)
-        term = torch.where(used, weight * (own * mine - theirs), torch.zeros_like(weight))
-        value = value + term.flatten(1).sum(dim=1)
+        total = torch.where(used, weight * (own * mine - theirs), torch.zeros_like(weight))
+        return total.flatten(1).sum(dim=1), (used & (theirs < FORBIDDEN_BELOW)).flatten(1).any(dim=1)
+
+    of_words, bad = term(expected.emissions, p.log_weights, s.log_weights)
+    value = value + p.rows.per_sentence(of_words, batch)
+    impossible[p.rows.sentence[bad]] = True
+    for name in ("transitions", "start", "end"):
+        weight = getattr(expected, name)
+        mine, theirs = (_reduced(getattr(chain, name), weight.dim(), words) for chain in (teacher, student))
+        of_table, bad = term(weight, mine, theirs)
+        value, impossible = value + of_table, impossible | bad
     # Neither is below 0, but its rounding may be.
     value = torch.where(impossible, float("inf"), value.clamp(min=0.0))
     return torch.where(p.possible, value, torch.zeros_like(value))
@@ -596,14 +630,14 @@ def argmax(chain: Chain) -> torch.Tensor:
         return torch.zeros(chain.emissions.shape[:2], dtype=torch.long, device=chain.emissions.device)
     words = words_of(chain)
     tags = reference.best_path(potentials_of(chain, words))
-    return _words_back(tags.t().unsqueeze(2), words).squeeze(2)
+    return _paths_back(tags.unsqueeze(1), words).squeeze(1)
 
 
 def k_best(chain: Chain, k: int) -> Tuple[torch.Tensor, torch.Tensor]:
     """The k labellings of largest score, (B, K, T), int64, and their scores, (B, K), as `reference.k_best_paths`."""
     words = words_of(chain)
     tags, scores = reference.k_best_paths(potentials_of(chain, words), k)
-    return _words_back(tags.permute(2, 0, 1), words).transpose(1, 2).contiguous(), _back(scores, words)
+    return _paths_back(tags, words), _back(scores, words)
 
 
 def sample(chain: Chain, uniforms: torch.Tensor) -> torch.Tensor:
@@ -613,7 +647,7 @@ def sample(chain: Chain, uniforms: torch.Tensor) -> torch.Tensor:
     index = words.positions.unsqueeze(1).expand_as(uniforms)
     ordered = uniforms[words.order].gather(2, index)
     tags = reference.sample_paths(p, reference.backward_messages(p), ordered)
-    return _words_back(tags.permute(2, 0, 1), words).transpose(1, 2).contiguous()
+    return _paths_back(tags, words)
 
 
 def score(chain: Chain, tags: torch.Tensor) -> torch.Tensor:
@@ -646,7 +680,15 @@ def _score_gradient(chain: Chain, tags: torch.Tensor, scale: torch.Tensor, words
     last = (words.lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, paths.shape[1], 1)
     found.start.scatter_add_(1, paths[:, :, 0], weight[:, :, 0])
     found.end.scatter_add_(1, paths.gather(2, last).squeeze(2), weight[:, :, 0])
-    return _counts_back(found._replace(emissions=found.emissions.transpose(0, 1)), words)
+    emissions = torch.empty_like(found.emissions)
+    emissions[words.order.unsqueeze(1), words.positions] = found.emissions
+    return Counts(emissions, *(_back(x, words) for x in found[1:]))
+
+
+def _paths_back(tags: torch.Tensor, words: Words) -> torch.Tensor:
+    """(B, M, T) in the batch's order, words where they came from."""
+    placed = torch.empty_like(tags).scatter_(2, words.positions.unsqueeze(1).expand_as(tags), tags)
+    return _back(placed, words)
 
 
 def _paths(tags: torch.Tensor, words: Words) -> torch.Tensor:
