@@ -7,12 +7,16 @@ Both have the same embeddings, encoder and batches, and take turns batch by batc
 backward and a step of the optimizer; validation is what AllenNLP's evaluator does with a batch: forward without
 gradient, which decodes and counts, and the metrics.
 
+Two sizes: the student of the training configurations (without its characters), and a tagger of the usual size, nearly
+all of whose time is the LSTM's.
+
 The network alone, with the sum of the emissions as its loss, shows what no CRF however fast can go beyond: the limit of
 the ratio.
 """
 
 import argparse
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -25,6 +29,7 @@ import structkd_plugin.tagger  # noqa: F401
 from benchmarks import measure, taggers
 
 TARGETS = {"training": 1.5, "validation": 5.0}
+SIZES = {"student": taggers.STUDENT, "usual": taggers.USUAL}
 OURS, STOCK, NETWORK = "structkd_tagger", "crf_tagger", "network alone"
 
 
@@ -71,16 +76,16 @@ def validation_step(model: Any, batch: Dict[str, Any]) -> Callable[[], None]:
 
 
 def measure_taggers(threads: int, sentences: int, repetitions: int) -> List[Dict[str, Any]]:
-    """Sentences a second of both taggers, in training and validation, for each number of labels."""
+    """Sentences a second of both taggers, in training and validation, for each size and number of labels."""
     measure.set_threads(threads)
     rows = []
-    for labels, names in taggers.LABELS.items():
+    for (size_name, size), (labels, names) in product(SIZES.items(), taggers.LABELS.items()):
         made = taggers.instances(sentences, names)
         vocab = taggers.vocabulary(names)
         models: Dict[str, Any] = {
-            kind: taggers.tagger(kind, vocab, label_encoding=taggers.ENCODING[labels]) for kind in (OURS, STOCK)
+            kind: taggers.tagger(kind, vocab, size, label_encoding=taggers.ENCODING[labels]) for kind in (OURS, STOCK)
         }
-        models[NETWORK] = Network(taggers.tagger(OURS, vocab))
+        models[NETWORK] = Network(taggers.tagger(OURS, vocab, size))
         for phase, step in (("training", training_step), ("validation", validation_step)):
             seconds = dict.fromkeys(models, 0.0)
             cpu = dict.fromkeys(models, 0.0)
@@ -96,6 +101,9 @@ def measure_taggers(threads: int, sentences: int, repetitions: int) -> List[Dict
             rows.append(
                 {
                     "threads": threads,
+                    "size": size_name,
+                    "hidden_size": size.hidden,
+                    "embedding_size": size.embedding,
                     "labels": labels,
                     "phase": phase,
                     "sentences_per_second": speed,
@@ -115,7 +123,8 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
         speed = row["sentences_per_second"]
         cells.append(
             [
-                f"{row['phase']}, L = {row['labels']}, {row['threads']} thread{'s' if row['threads'] > 1 else ''}",
+                f"{row['phase']}, {row['size']} ({row['hidden_size']} units), L = {row['labels']}, "
+                f"{row['threads']} thread{'s' if row['threads'] > 1 else ''}",
                 f"{speed[OURS]:.0f}",
                 f"{speed[STOCK]:.0f}",
                 f"{speed[NETWORK]:.0f}",
@@ -140,7 +149,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     rows: List[Dict[str, Any]] = []
     for threads in options.threads:
         rows += measure_taggers(threads, *((64, 2) if options.quick else (320, 7)))
-    print(f"{measure.environment_line(found)}.\n{taggers.describe()}.\n\n{table(rows)}")
+    print(f"{measure.environment_line(found)}.\n{taggers.describe(*SIZES.values())}.\n\n{table(rows)}")
     if options.output:
         result = {"environment": found, "warning": warning, "rows": rows}
         measure.write_json(measure.result_path("tagger_speed", ".json", options.output), result)

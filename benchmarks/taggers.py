@@ -1,6 +1,6 @@
-"""What the benchmarks of whole taggers share: synthetic sentences, and models of the usual size."""
+"""What the benchmarks of whole taggers share: synthetic sentences, and models of two sizes."""
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 import torch
 from allennlp.data import Batch, Instance, Token, Vocabulary
@@ -13,8 +13,16 @@ from allennlp.modules.token_embedders import Embedding
 
 import structkd_plugin  # noqa: F401 (its repairs of AllenNLP)
 
-EMBEDDING_SIZE = 100
-HIDDEN_SIZE = 256  # of each direction
+
+class Size(NamedTuple):
+    """Of the embeddings, and of each direction of the BiLSTM."""
+
+    embedding: int
+    hidden: int
+
+
+# What the training configurations make (their `word_size` and `hidden_size`), and a tagger of the usual size.
+STUDENT, USUAL = Size(48, 48), Size(100, 256)
 BATCH_SIZE = 32
 SHORTEST, LONGEST = 5, 40
 WORDS = 2000
@@ -63,21 +71,21 @@ def batches(made: Sequence[Instance], vocab: Vocabulary, size: int = BATCH_SIZE)
     return found
 
 
-def tagger(kind: str, vocab: Vocabulary, **options: Any) -> Model:
-    """A `structkd_tagger` or `crf_tagger`: embeddings of 100, a BiLSTM of 256 units in each direction, a CRF."""
+def tagger(kind: str, vocab: Vocabulary, size: Size = USUAL, **options: Any) -> Model:
+    """A `structkd_tagger` or `crf_tagger`: embeddings of words, a BiLSTM, a CRF."""
     torch.manual_seed(0)
-    embedding = Embedding(EMBEDDING_SIZE, vocab=vocab, vocab_namespace="tokens")
+    embedding = Embedding(size.embedding, vocab=vocab, vocab_namespace="tokens")
     return Model.by_name(kind)(
         vocab=vocab,
         text_field_embedder=BasicTextFieldEmbedder({"tokens": embedding}),
-        encoder=LstmSeq2SeqEncoder(EMBEDDING_SIZE, HIDDEN_SIZE, bidirectional=True),
+        encoder=LstmSeq2SeqEncoder(size.embedding, size.hidden, bidirectional=True),
         **options,
     )
 
 
-def describe() -> str:
+def describe(*sizes: Size) -> str:
     """The size of it all, for the reader of a table."""
-    return (
-        f"embeddings of {EMBEDDING_SIZE}, a BiLSTM of {HIDDEN_SIZE} units in each direction, batches of {BATCH_SIZE} "
-        f"sentences of {SHORTEST} to {LONGEST} words"
+    models = " or ".join(
+        f"embeddings of {size.embedding} and a BiLSTM of {size.hidden} units in each direction" for size in sizes
     )
+    return f"{models}; batches of {BATCH_SIZE} sentences of {SHORTEST} to {LONGEST} words"

@@ -137,7 +137,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     rows: List[Dict[str, Any]] = []
     for threads in options.threads:
         rows += measure_shares(threads, *((64, 2) if options.quick else (320, 7)))
-    print(f"{measure.environment_line(found)}.\n{taggers.describe()}.\n\n{table(rows)}")
+    print(f"{measure.environment_line(found)}.\n{taggers.describe(taggers.USUAL)}.\n\n{table(rows)}")
     if options.output:
         result = {"environment": found, "warning": warning, "rows": rows}
         measure.write_json(measure.result_path("training_share", ".json", options.output), result)

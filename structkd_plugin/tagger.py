@@ -127,7 +127,7 @@ class StructuredTagger(CheckedOptions, Model):
             learn_transitions=transitions == "learned",
         )
         self._tag_metric: LanguageMetric = (
-            AccuracyByLanguage() if label_encoding is None else SpanF1ByLanguage(label_encoding)
+            AccuracyByLanguage() if label_encoding is None else SpanF1ByLanguage(label_encoding, self.labels)
         )
         self._averages = SentenceAverages()
         self._warned_of_no_teacher = False
@@ -309,26 +309,26 @@ class StructuredTagger(CheckedOptions, Model):
     ) -> torch.Tensor:
         student = self.crf(emissions, mask)
         # (B,)
-        zero = emissions.new_zeros(emissions.shape[0])
-        labelled = torch.zeros_like(zero, dtype=torch.bool)
-        nll = zero
-        if tags is not None:
+        nll = zero = emissions.new_zeros(emissions.shape[0])
+        if tags is None:
+            labelled = torch.zeros_like(zero, dtype=torch.bool)
+        else:
             labelled = ((tags >= 0) | ~mask).all(dim=1)
             # Unlabelled sentences stand in as label 0 and are left out below.
             nll = -student.log_prob(tags.clamp(min=0))
             self._refuse_illegal_gold(nll, labelled, metadata)
             nll = torch.where(labelled, nll, zero)
-            self._averages("nll", nll, labelled.float())
-        taught, objective, interpolation = torch.zeros_like(labelled), zero, zero
-        if teacher is not None:
-            taught, objective = self._objective_of(teacher, student, mask)
-            interpolation = teacher.interpolation.to(zero.dtype).expand_as(zero)
-        elif self.objective is not None and self.training and not self._warned_of_no_teacher:
-            self._warned_of_no_teacher = True
-            logger.warning(
-                "the model has an objective, but a training batch came without teachers: if you mean to distill, "
-                "add the callback structkd_teacher to trainer.callbacks"
-            )
+            self._averages("nll", nll, labelled)
+        if teacher is None:
+            if self.objective is not None and self.training and not self._warned_of_no_teacher:
+                self._warned_of_no_teacher = True
+                logger.warning(
+                    "the model has an objective, but a training batch came without teachers: if you mean to distill, "
+                    "add the callback structkd_teacher to trainer.callbacks"
+                )
+            return nll.sum() / labelled.sum().clamp(min=1)
+        taught, objective = self._objective_of(teacher, student, mask)
+        interpolation = teacher.interpolation.to(zero.dtype).expand_as(zero)
         weight = torch.where(taught, torch.where(labelled, interpolation, torch.ones_like(zero)), zero)
         counted = labelled | taught
         # 0 times infinity would be NaN: what has no weight has no say.
@@ -361,7 +361,7 @@ class StructuredTagger(CheckedOptions, Model):
             for name, values in reported.items():
                 self._averages(f"objective/{name}", values, potentials.weight)
         taught = share > 0
-        self._averages("objective", total, taught.float())
+        self._averages("objective", total, taught)
         return taught, total
 
     def _legal_labellings(
@@ -399,17 +399,16 @@ class StructuredTagger(CheckedOptions, Model):
         metadata: Optional[List[Dict[str, Any]]],
     ) -> None:
         """Count the labelled sentences of a batch in the metric."""
-        guessed, gold, languages = [], [], []
-        lengths = mask.sum(dim=1).tolist()
-        for b, (guess, truth, kept) in enumerate(zip(predicted.tolist(), tags.tolist(), mask.tolist(), strict=True)):
-            truth = [tag for tag, keep in zip(truth, kept, strict=True) if keep]
-            if lengths[b] == 0 or min(truth) < 0:
-                continue
-            gold.append([self.labels[i] for i in truth])
-            guessed.append([self.labels[i] for i, keep in zip(guess, kept, strict=True) if keep])
-            languages.append(metadata[b].get("language") or "und" if metadata is not None else "und")
-        if gold:
-            self._tag_metric(guessed, gold, languages)
+        # (B, T): one transfer for all three
+        guesses, truths, words = torch.stack([predicted, tags, mask.to(tags.dtype)]).cpu().numpy()
+        inside = words != 0
+        # (B,)
+        labelled = ((truths >= 0) | ~inside).all(axis=1) & inside.any(axis=1)
+        inside &= labelled[:, None]
+        languages = [
+            metadata[b].get("language") or "und" if metadata is not None else "und" for b in labelled.nonzero()[0]
+        ]
+        self._tag_metric.count(guesses[inside], truths[inside], inside.sum(axis=1)[labelled], languages)
 
     def _entities(self, tags: List[str], marginals: torch.Tensor, conditionals: torch.Tensor) -> List[Dict[str, Any]]:
         """The spans of one sentence with the probability of each; (T, L) and (T−1, L, L)."""

@@ -15,6 +15,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from structkd_plugin import allennlp_compat
 from structkd_plugin.crf import LinearChainCRF
+from structkd_plugin.metrics import AccuracyByLanguage, SpanF1ByLanguage
 from structkd_plugin.readers import ConlluReader
 from structkd_plugin.tagger import StructuredTagger
 from structkd_plugin.teacher_batch import AcceptsTeachers, TeacherBatch, TeacherDescription, TeacherPotentials
@@ -187,6 +188,26 @@ def test_metrics_are_by_language(instances, vocab):
     words = make_model(vocab, label_encoding=None).eval()
     words(**make_batch(instances, vocab))
     assert {"accuracy/en", "accuracy/de", "accuracy/macro"} <= set(words.get_metrics(reset=True))
+
+
+@pytest.mark.parametrize("encoding", ["BIO", None])
+def test_labelled_sentences_count_in_the_metric_whatever_the_mask(vocab, encoding):
+    model = make_model(vocab, label_encoding=encoding)
+    draw = torch.Generator().manual_seed(0)
+    predicted, tags = torch.randint(len(LABELS), (2, 60, 7), generator=draw)
+    tags[::5, 0] = -1
+    # With holes, and with sentences of no word.
+    mask = torch.rand(60, 7, generator=draw) < torch.rand(60, 1, generator=draw)
+    languages = ["de", None, "en"] * 20
+    model._count(predicted, tags, mask, [{"language": language} for language in languages])
+    expected = AccuracyByLanguage() if encoding is None else SpanF1ByLanguage(encoding)
+    for guess, truth, words, language in zip(predicted, tags, mask, languages, strict=True):
+        if words.any() and (truth[words] >= 0).all():
+            kept = ([[model.labels[i] for i in side[words]]] for side in (guess, truth))
+            expected(*kept, [language or "und"])
+    metrics = model._tag_metric.get_metric()
+    assert metrics == expected.get_metric()
+    assert len(metrics) >= 5
 
 
 def test_training_batches_are_decoded_only_on_request(instances, vocab):

@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
-from typing import Dict, Sequence, Set
+from typing import Dict, List, Sequence, Set
 
+import numpy as np
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import is_global_primary
 from allennlp.training.metrics.metric import Metric
@@ -54,16 +55,43 @@ class LanguageMetric(Metric):
                 f"{len(predicted)} sentences were predicted, {len(gold)} have gold tags and {len(languages)} have a "
                 "language; give all three for each sentence"
             )
+        guesses: List[int] = []
+        truths: List[int] = []
         for guess, truth, language in zip(predicted, gold, languages, strict=True):
-            if language in (MACRO, MICRO):
-                raise ConfigurationError(
-                    f"a language cannot be called {language!r}, which names an average in the metrics; rename it"
-                )
             if len(guess) != len(truth):
                 raise ConfigurationError(
                     f"a sentence in language {language!r} has {len(truth)} gold tags but {len(guess)} predicted ones"
                 )
-            self._count(guess, truth, language)
+            guesses += self._numbers(guess, language)
+            truths += self._numbers(truth, language)
+        lengths = np.array([len(truth) for truth in gold], np.int64)
+        self.count(np.array(guesses, np.int64), np.array(truths, np.int64), lengths, languages)
+
+    def count(self, predicted: np.ndarray, gold: np.ndarray, lengths: np.ndarray, languages: Sequence[str]) -> None:
+        """
+        Count labelled sentences whose tags are numbers, all at once: the same as a call, and faster.
+
+        # Parameters
+
+        predicted, gold : `np.ndarray`
+            Shape (N,), int64, at least 0: the tags of all sentences, one sentence after the other.
+        lengths : `np.ndarray`
+            Shape (B,), int64: how many words each sentence has.
+        languages : `Sequence[str]`
+            The language of each sentence.
+
+        # Raises
+
+        `ConfigurationError` : if a language has the name of an average.
+        """
+        for name in (MACRO, MICRO):
+            if name in languages:
+                raise ConfigurationError(
+                    f"a language cannot be called {name!r}, which names an average in the metrics; rename it"
+                )
+        names = list(dict.fromkeys(languages))
+        number = {name: i for i, name in enumerate(names)}
+        self._count(predicted, gold, lengths, names, np.array([number[name] for name in languages], np.int64))
 
     def get_metric(self, reset: bool = False) -> Dict[str, float]:
         """
@@ -89,8 +117,23 @@ class LanguageMetric(Metric):
         """Forget what was counted."""
         self._counts = Counter()
 
-    def _count(self, predicted: Sequence[str], gold: Sequence[str], language: str) -> None:
-        """Add one sentence to the counts; every key begins with its language."""
+    def _numbers(self, tags: Sequence[str], language: str) -> List[int]:
+        """Numbers for the tags of a sentence, the same for the same tag."""
+        raise NotImplementedError
+
+    def _count(
+        self,
+        predicted: np.ndarray,
+        gold: np.ndarray,
+        lengths: np.ndarray,
+        languages: Sequence[str],
+        language_of: np.ndarray,
+    ) -> None:
+        """
+        Add sentences to the counts; every key begins with the language.
+
+        As for `count`, but every language is named once, and `language_of` (B,) has each sentence's index among them.
+        """
         raise NotImplementedError
 
     def _scores(self, counts: Counts) -> Dict[str, float]:

@@ -34,14 +34,13 @@ class SentenceAverages(Metric):
         values : `torch.Tensor`
             Shape (B,); not read where the weight is 0.
         weights : `torch.Tensor`
-            Shape (B,), at least 0.
+            Shape (B,), at least 0, or boolean.
         """
-        values, weights = self.detach_tensors(values, weights)
-        weights = weights.to(torch.float64)
+        values, weights = (x.detach().to(torch.float64) for x in (values, weights))
         # (B,)
-        counted = torch.where(weights > 0, values.to(torch.float64), torch.zeros_like(weights))
+        counted = torch.where(weights > 0, values, 0.0)
         # (2,): one transfer for both numbers
-        total, weight = torch.stack([(counted * weights).sum(), weights.sum()]).tolist()
+        total, weight = torch.stack([counted @ weights, weights.sum()]).tolist()
         self._counts[name, _TOTAL] += total
         self._counts[name, _WEIGHT] += weight
 

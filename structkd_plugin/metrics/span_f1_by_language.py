@@ -1,8 +1,9 @@
 """F1 of spans, by language."""
 
 from collections import Counter
-from typing import Dict, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Sequence
 
+import numpy as np
 from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.metrics.counts import Counts
@@ -51,16 +52,18 @@ class SpanF1ByLanguage(LanguageMetric):
 
     scheme : `str`
         How the tags write spans: one of `structkd_plugin.tag_schemes.SCHEMES`.
+    tags : `Sequence[str]`, optional
+        The tags whose indices `count` takes.
 
     # Raises
 
-    `ConfigurationError` : if there is no such scheme.
+    `ConfigurationError` : if there is no such scheme, or a tag is none of the scheme's.
     """
 
-    def __init__(self, scheme: str) -> None:
+    def __init__(self, scheme: str, tags: Sequence[str] = ()) -> None:
         super().__init__()
         try:
-            self._spans = StrictSpans(scheme)
+            self._spans = StrictSpans(scheme, tags)
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
 
@@ -73,16 +76,31 @@ class SpanF1ByLanguage(LanguageMetric):
             )
         return table
 
-    def _count(self, predicted: Sequence[str], gold: Sequence[str], language: str) -> None:
+    def _numbers(self, tags: Sequence[str], language: str) -> List[int]:
         try:
-            guesses, truths = self._spans(predicted), self._spans(gold)
+            return self._spans.numbers(tags)
         except ValueError as error:
             raise ConfigurationError(f"a sentence in language {language!r} cannot be scored: {error}") from error
+
+    def _count(
+        self,
+        predicted: np.ndarray,
+        gold: np.ndarray,
+        lengths: np.ndarray,
+        languages: Sequence[str],
+        language_of: np.ndarray,
+    ) -> None:
         # A language without any span is to be reported too.
-        self._counts[language,] += 1
-        for what, spans in ((_PREDICTED, guesses), (_GOLD, truths), (_CORRECT, set(guesses) & set(truths))):
-            for span in spans:
-                self._counts[language, span.label, what] += 1
+        for language, sentences in zip(languages, np.bincount(language_of).tolist(), strict=True):
+            self._counts[language,] += sentences
+        guesses, truths = self._spans.find(predicted, lengths), self._spans.find(gold, lengths)
+        labels = self._spans.labels
+        # (N,): of each word
+        language_of = np.repeat(language_of, lengths)
+        for what, spans in ((_PREDICTED, guesses), (_GOLD, truths), (_CORRECT, guesses.among(truths))):
+            numbers = np.bincount(language_of[spans.starts] * len(labels) + spans.labels)
+            for key in np.flatnonzero(numbers).tolist():
+                self._counts[languages[key // len(labels)], labels[key % len(labels)], what] += int(numbers[key])
 
     def _scores(self, counts: Counts) -> Dict[str, float]:
         languages = _by_language(counts)

@@ -1,11 +1,14 @@
 """That the benchmarks run: nothing is timed for its result here."""
 
 import json
+from itertools import product
+from pathlib import Path
 
 import pytest
 import torch
+from _jsonnet import evaluate_snippet
 
-from benchmarks import crf_scaling, crf_speed, measure
+from benchmarks import crf_scaling, crf_speed, measure, tagger_speed, taggers
 from benchmarks.peers import OPERATIONS, OURS, AllenNLP, K, Ours, load, random_problem
 
 PROBLEM = random_problem(4, 5, 3)
@@ -125,3 +128,18 @@ def test_the_command_line():
     assert options.threads == [1]
     with pytest.raises(SystemExit):
         crf_speed.arguments(["--shapes", "2x3"])
+
+
+def test_taggers_are_measured_in_both_sizes(monkeypatch):
+    monkeypatch.setattr(measure, "set_threads", lambda threads: None)
+    rows = tagger_speed.measure_taggers(1, 4, 1)
+    expected = product(tagger_speed.SIZES, taggers.LABELS, tagger_speed.TARGETS)
+    assert [(row["size"], row["labels"], row["phase"]) for row in rows] == list(expected)
+    assert all(row["ratio"] > 0 and row["limit"] > 0 for row in rows)
+    assert "validation, student (48 units), L = 9, 1 thread " in tagger_speed.table(rows)
+
+
+def test_the_student_is_the_one_of_the_training_configurations():
+    base = Path(__file__).parents[2] / "training_configs" / "base.libsonnet"
+    sizes = evaluate_snippet("sizes", f"local base = import '{base}'; [base.word_size, base.hidden_size]")
+    assert tuple(json.loads(sizes)) == taggers.STUDENT

@@ -1,5 +1,6 @@
 """AccuracyByLanguage, and what all metrics by language refuse."""
 
+import numpy as np
 import pytest
 from allennlp.common.checks import ConfigurationError
 
@@ -17,6 +18,18 @@ def test_accuracy_counts_words():
         "accuracy/micro": 0.8,
     }
     assert metric.get_metric() == {}
+
+
+def test_sentences_whose_tags_are_numbers_count_the_same():
+    metric = AccuracyByLanguage()
+    metric.count(np.array([0, 1, 2]), np.array([0, 2, 2]), np.array([2, 0, 1]), ["de", "fr", "en"])
+    metric([["ADJ", "ADJ"]], [["ADJ", "ADJ"]], ["de"])
+    assert metric.get_metric() == {
+        "accuracy/de": 0.75,
+        "accuracy/en": 1.0,
+        "accuracy/macro": 0.875,
+        "accuracy/micro": 0.8,
+    }
 
 
 def test_a_language_without_words_has_no_accuracy():

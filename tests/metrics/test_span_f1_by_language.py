@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 from allennlp.common.checks import ConfigurationError
 from hypothesis import given, settings
@@ -28,6 +29,26 @@ def test_scores_are_exactly_those_of_seqeval(scheme, data):
     assert {name: scores[f"{name}/micro"] for name in ("f1", "precision", "recall")} == seqeval_scores(
         predicted, gold, scheme
     )
+
+
+@pytest.mark.parametrize("scheme", PREFIXES)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_sentences_whose_tags_are_numbers_count_the_same(scheme, data):
+    predicted, gold, languages = data.draw(scored_sentences(scheme))
+    known = data.draw(st.permutations(sorted({tag for tags in predicted + gold for tag in tags})))
+    by_number, by_tag = SpanF1ByLanguage(scheme, known), SpanF1ByLanguage(scheme)
+    by_tag(predicted, gold, languages)
+    by_number.count(
+        *(np.array([known.index(tag) for tags in side for tag in tags], np.int64) for side in (predicted, gold)),
+        np.array([len(tags) for tags in gold]),
+        languages,
+    )
+    assert by_number.scores_by_label() == by_tag.scores_by_label()
+    # Sentences that are given as strings count on.
+    for metric in (by_number, by_tag):
+        metric(gold, predicted, languages)
+    assert by_number.get_metric(reset=True) == by_tag.get_metric(reset=True)
 
 
 def test_macro_is_the_mean_over_languages_whatever_their_size():

@@ -1,5 +1,6 @@
 """StrictSpans against seqeval, and against the project's own schemes where tags are well-formed."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,27 @@ def test_spans_of_any_tags_are_those_of_seqeval(scheme, data):
 def test_spans_of_well_formed_tags_are_those_of_the_scheme(scheme, data):
     tags = repair(data.draw(st.lists(tags_in(scheme), max_size=12)), scheme)
     assert StrictSpans(scheme)(tags) == spans_of(tags, scheme)
+
+
+@pytest.mark.parametrize("scheme", PREFIXES)
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_spans_of_a_batch_are_those_of_its_sentences(scheme, data):
+    batch = data.draw(st.lists(st.lists(tags_in(scheme), max_size=8), max_size=5))
+    spans = StrictSpans(scheme)
+    lengths = np.array([len(tags) for tags in batch], np.int64)
+    found = spans.find(np.array(spans.numbers(tag for tags in batch for tag in tags), np.int64), lengths)
+    starts = np.cumsum(lengths) - lengths
+    assert [(spans.labels[label], start, end) for start, end, label in zip(*found, strict=True)] == [
+        (span.label, begin + span.start, begin + span.end)
+        for tags, begin in zip(batch, starts, strict=True)
+        for span in StrictSpans(scheme)(tags)
+    ]
+
+
+def test_the_first_numbers_are_those_of_the_tags_given():
+    spans = StrictSpans("BIO", ["I-B", "O", "B-A"])
+    assert spans.numbers(["B-A", "B-C", "O", "I-B"]) == [2, 3, 1, 0]
 
 
 def test_a_tag_of_another_scheme_is_an_error():
