@@ -15,12 +15,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cfloat>
+#include <cassert>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <limits>
 #include <new>
 #include <thread>
@@ -106,27 +107,41 @@ void give_back(Buffer* buffer) {
   delete buffer;
 }
 
+// The driver of tests/crf/test_sanitizers.py looks on: ARENA_CLEARED(memory, size) says that there are no pieces now,
+// ARENA_TAKEN(piece, size) that there is one, with ARENA_GAP bytes behind it that are nobody's.
+#ifndef STRUCTKD_ARENA_GAP
+#define STRUCTKD_ARENA_GAP 0
+#define STRUCTKD_ARENA_CLEARED(memory, size)
+#define STRUCTKD_ARENA_TAKEN(piece, size)
+#endif
+
 // Pieces of one buffer, each on a cache line of its own.
 class Arena {
  public:
-  explicit Arena(size_t bytes) : buffer_(take_buffer(bytes)) {}
+  explicit Arena(size_t bytes) : buffer_(take_buffer(bytes)), size_(bytes) { reset(); }
   ~Arena() { give_back(buffer_); }
   Arena(const Arena&) = delete;
+  // Nobody has written to a piece; every operation's `bytes` says how much its pieces need.
   template <class T>
   T* take(size_t count) {
     T* piece = reinterpret_cast<T*>(buffer_->data + used_);
     used_ += bytes_for<T>(count);
+    assert(used_ <= size_);
+    STRUCTKD_ARENA_TAKEN(piece, count * sizeof(T));
     return piece;
   }
   template <class T>
   static size_t bytes_for(size_t count) {
-    return (count * sizeof(T) + 63) / 64 * 64;
+    return (count * sizeof(T) + 63) / 64 * 64 + STRUCTKD_ARENA_GAP;
   }
-  void reset() { used_ = 0; }
+  void reset() {
+    used_ = 0;
+    STRUCTKD_ARENA_CLEARED(buffer_->data, buffer_->size);
+  }
 
  private:
   Buffer* buffer_;
-  size_t used_ = 0;
+  size_t size_, used_ = 0;
 };
 
 // ------------------------------------------------------------------ sentences
@@ -389,6 +404,8 @@ EXPORT int64_t structkd_argmax(const Chains* c, int64_t* tags, int threads) {
 EXPORT int64_t structkd_k_best(const Chains* c, int64_t k, int64_t* tags, float* scores, int threads) {
   return guarded([&] { return operations().k_best(*c, k, tags, scores, threads); });
 }
+
+// The following two mark no sentences: 0, or −1 where memory was lacking.
 
 // Scores (B, M) of `tags` (B, M, T).
 EXPORT int64_t structkd_score(const Chains* c, const int64_t* tags, int64_t m, float* scores) {
@@ -702,11 +719,8 @@ struct Group {
   }
 };
 
-// Room for n numbers a lane, and for what into_lanes writes beyond.
-template <class Real>
-int64_t padded(int64_t n) {
-  return (n + 15) / 16 * 16;
-}
+// Room for n numbers a lane, and for what into_lanes writes and out_of_lanes reads beyond.
+inline int64_t padded(int64_t n) { return (n + 15) / 16 * 16; }
 
 // ------------------------------------------------------------------ products with the table
 
@@ -782,7 +796,7 @@ struct Table {
   V shift{};
   bool forbids = false;
 
-  static size_t bytes(int labels) { return 3 * Arena::bytes_for<Entry>(padded<Real>(int64_t(labels) * labels)); }
+  static size_t bytes(int labels) { return 3 * Arena::bytes_for<Entry>(padded(int64_t(labels) * labels)); }
 
   // From logs, which hold the potentials.
   void exponentiate(int64_t size);
@@ -813,7 +827,7 @@ void Table<Real, Shared>::exponentiate(int64_t size) {
     shift = largest;
     forbids = any(smallest < floor);
   }
-  const int64_t vectors = Shared ? padded<Real>(size) / Vectors<Real>::N : size;
+  const int64_t vectors = Shared ? padded(size) / Vectors<Real>::N : size;
   for (int64_t k = 0; k < vectors; ++k) {
     const M barred = lane_logs[k] < floor;
     const V log = lane_logs[k] - shift;
@@ -825,7 +839,7 @@ void Table<Real, Shared>::exponentiate(int64_t size) {
 
 template <class Real>
 Table<Real, true> shared_table(const Chains& c, Arena& arena) {
-  const int64_t size = c.labels * c.labels, room = padded<Real>(size);
+  const int64_t size = c.labels * c.labels, room = padded(size);
   Table<Real, true> table;
   table.logs = arena.take<Real>(room);
   table.weights = arena.take<Real>(room);
@@ -838,7 +852,7 @@ Table<Real, true> shared_table(const Chains& c, Arena& arena) {
 template <class Real>
 Table<Real, false> lane_table(const Group<Real>& group, Arena& arena) {
   const Chains& c = group.chains;
-  const int64_t size = c.labels * c.labels, room = padded<Real>(size);
+  const int64_t size = c.labels * c.labels, room = padded(size);
   Table<Real, false> table;
   table.logs = arena.take<Vector<Real>>(room);
   table.weights = arena.take<Vector<Real>>(room);
@@ -866,8 +880,9 @@ struct Sweep {
   V* alpha;   // (T, L), sum 1
   V* q;       // (T, L): marginals; 0 beyond the sentence
   V* totals;  // (T): what α_t was divided by
-  V* tops;    // (T)
-  V *start, *end, *start_logs, *end_logs, *beta, *zero;
+  V* tops;    // (T): the word's largest emission, FORBIDDEN where all are
+  V *start, *end, *start_logs, *end_logs;  // (L), less start_top or end_top, the largest of each
+  V *beta, *zero;                          // (L): the backward message at hand, and 0
   V *reached = nullptr, *leading = nullptr;  // (T, L): 0 where a message can be, 1 where none can come or go
   int reached_same, leading_same;            // beyond, and before, which nothing changes any more
   V start_top, end_top;
@@ -878,20 +893,20 @@ struct Sweep {
 
   // Of T = `words` at most.
   static size_t bytes(int words, int labels, bool keep_logs) {
-    const size_t array = Arena::bytes_for<V>(padded<Real>(int64_t(words) * labels));
-    return array * (5 + keep_logs) + 2 * Arena::bytes_for<V>(words) + 6 * Arena::bytes_for<V>(padded<Real>(labels));
+    const size_t array = Arena::bytes_for<V>(padded(int64_t(words) * labels));
+    return array * (5 + keep_logs) + 2 * Arena::bytes_for<V>(words) + 6 * Arena::bytes_for<V>(padded(labels));
   }
 
   Sweep(const Group<Real>& g, const Table<Real, Shared>& t, Arena& arena, float* spare, bool keep_logs)
       : group(g), table(t), labels(static_cast<int>(g.chains.labels)), words(g.longest) {
-    const int64_t size = padded<Real>(int64_t(words) * labels);
+    const int64_t size = padded(int64_t(words) * labels);
     right = arena.take<V>(size);
     alpha = arena.take<V>(size);
     q = arena.take<V>(size);
     logs = keep_logs ? arena.take<V>(size) : right;
     totals = arena.take<V>(words);
     tops = arena.take<V>(words);
-    for (V** row : {&start, &end, &start_logs, &end_logs, &beta, &zero}) *row = arena.take<V>(padded<Real>(labels));
+    for (V** row : {&start, &end, &start_logs, &end_logs, &beta, &zero}) *row = arena.take<V>(padded(labels));
     const Chains& c = group.chains;
     held = M{} == M{};
     start_top = read_edge(c.start, c.start_stride, start_logs, start);
@@ -1193,10 +1208,14 @@ inline double steps_of(const std::vector<Sentence>& sentences) {
 }
 
 // Operation: what is done with a group.
-//   template <class Real, bool Shared> void run(const Group<Real>&, const Table<Real, Shared>*, Arena&, bool* lost)
+//   double COST                                multiply-adds for each word and entry of the table, about
+//   bool shares_table()                        whether all sentences have the same
+//   template <class Real> size_t shared_bytes(), Tables shared_tables(Arena&)
+//                                              what is made of it once; empty where each lane has its own
 //   template <class Real> size_t bytes(int words)
-// `Table` is null where each lane has its own. `lost` says of each lane whether it has to be redone; nothing was
-// written for it then.
+//                                              of the arena of a group whose longest sentence has so many words
+//   template <class Real> void run(const Group<Real>&, const Tables&, Arena&, bool* lost)
+// `lost` says of each lane whether it has to be redone; nothing was written for it then.
 template <class Real, class Operation>
 void run_as(const Operation& op, const Chains& c, const std::vector<Sentence>& sentences, uint8_t* failed,
             int threads) {
@@ -1252,7 +1271,7 @@ struct OneChain {
   }
   template <class Real>
   size_t square_bytes() const {
-    return Arena::bytes_for<Vector<Real>>(padded<Real>(c.labels * c.labels));
+    return Arena::bytes_for<Vector<Real>>(padded(c.labels * c.labels));
   }
   // body(sweep) with the messages' front end set up.
   template <class Real, class Body>
@@ -1373,7 +1392,7 @@ struct Likelihood : OneChain {
         for (int64_t k = 0; k < int64_t(sweep.words) * sweep.labels; ++k) sweep.q[k] = -sweep.q[k];
       group.write(sweep.q, counts.emissions, spare, lost);
       if (!counts.transitions) return;
-      V* sums = arena.take<V>(padded<Real>(c.labels * c.labels));
+      V* sums = arena.take<V>(padded(c.labels * c.labels));
       sweep.edge_sums(sweep.alpha, sweep.right, sums);
       if (tags)
         for (int64_t k = 0; k < c.labels * c.labels; ++k) sums[k] = -sums[k];
@@ -1390,13 +1409,15 @@ inline int64_t likelihood(const Chains& c, const int64_t* tags, float* log_z, fl
   for (const Sentence& s : sentences)
     if (s.length == 0 && log_z) log_z[s.index] = 0;
   const int64_t left = run(Likelihood(c, tags, log_z, counts), c, sentences, failed, threads);
-  if (!tags) return left;
+  // Not `tags`, which are null where there is no word at all.
+  if (!log_p) return left;
   for (const Sentence& s : sentences) {
+    if (failed[s.index]) continue;
     const int64_t* path = tags + s.index * c.words;
     const float score = path_score(c, s, path);
     // Where the score is minus infinity log Z may be too.
     log_p[s.index] = std::isinf(score) ? score : score - log_z[s.index];
-    if (!counts.emissions || failed[s.index]) continue;
+    if (!counts.emissions) continue;
     if (std::isinf(score))
       clear(c, s.index, counts);
     else
@@ -1483,9 +1504,9 @@ struct LogMarginalsGradient : OneChain {
 
   template <class Real>
   size_t bytes(int words) const {
-    const size_t array = Arena::bytes_for<Vector<Real>>(padded<Real>(int64_t(words) * c.labels));
+    const size_t array = Arena::bytes_for<Vector<Real>>(padded(int64_t(words) * c.labels));
     return spare_bytes() + sweep_bytes<Real>(words, false) + 5 * array + 2 * square_bytes<Real>() +
-           4 * Arena::bytes_for<Vector<Real>>(padded<Real>(c.labels));
+           Arena::bytes_for<Vector<Real>>(padded(c.labels));
   }
 
   template <class Real>
@@ -1494,10 +1515,10 @@ struct LogMarginalsGradient : OneChain {
       using V = Vector<Real>;
       using M = Mask<Real>;
       const int labels = sweep.labels, words = sweep.words;
-      const int64_t size = padded<Real>(int64_t(words) * labels);
+      const int64_t size = padded(int64_t(words) * labels);
       V *gain = arena.take<V>(size), *before = arena.take<V>(size), *after = arena.take<V>(size);
       V *spread = arena.take<V>(size), *message = arena.take<V>(size);
-      V* row = arena.take<V>(padded<Real>(labels));
+      V* row = arena.take<V>(padded(labels));
       sweep.forward();
       std::memcpy(message, sweep.alpha, int64_t(words) * labels * sizeof(V));
       sweep.backward(true);
@@ -1549,7 +1570,7 @@ struct LogMarginalsGradient : OneChain {
       }
       lost_lanes<Real>(group, sweep.held, lost);
       // Edges: Σ_t q_t(i, j) (before_t(i) + gain_{t+1}(j) + after_{t+1}(j)), as two sums of products.
-      V *sums = arena.take<V>(padded<Real>(c.labels * c.labels)), *more = arena.take<V>(padded<Real>(c.labels * c.labels));
+      V *sums = arena.take<V>(padded(c.labels * c.labels)), *more = arena.take<V>(padded(c.labels * c.labels));
       for (int64_t k = 0; k < int64_t(words) * labels; ++k) message[k] = sweep.alpha[k] * before[k];
       for (int64_t k = 0; k < int64_t(words) * labels; ++k) spread[k] = sweep.right[k] * (gain[k] + after[k]);
       sweep.edge_sums(message, sweep.right, sums);
@@ -1586,7 +1607,7 @@ struct Divergence {
   float* value;
   Counts counts;
 
-  // Either both chains share tables or none does.
+  // One code for both: where one of the chains has tables of each sentence's own, so has the other.
   bool shares_table() const { return teacher.transitions_stride == 0 && student.transitions_stride == 0; }
   template <class Real>
   size_t shared_bytes() const {
@@ -1602,7 +1623,7 @@ struct Divergence {
     const int labels = static_cast<int>(teacher.labels);
     return Arena::bytes_for<float>(16 * teacher.words * labels) + 2 * Sweep<Real, true>::bytes(words, labels, true) +
            (shares_table() ? 0 : 2 * Table<Real, false>::bytes(labels)) +
-           2 * Arena::bytes_for<Vector<Real>>(padded<Real>(int64_t(labels) * labels));
+           2 * Arena::bytes_for<Vector<Real>>(padded(int64_t(labels) * labels));
   }
 
   template <class Real>
@@ -1631,7 +1652,7 @@ struct Divergence {
     s.forward();
     p.backward(true);
     s.backward(true);
-    V *expected = arena.take<V>(padded<Real>(square)), *predicted = arena.take<V>(padded<Real>(square));
+    V *expected = arena.take<V>(padded(square)), *predicted = arena.take<V>(padded(square));
     p.edge_sums(p.alpha, p.right, expected);
     s.edge_sums(s.alpha, s.right, predicted);
 
@@ -1816,19 +1837,19 @@ struct Decoding : OneChain {
 
   template <class Real>
   size_t shared_bytes() const {
-    return Arena::bytes_for<float>(padded<float>(c.labels * c.labels));
+    return Arena::bytes_for<float>(padded(c.labels * c.labels));
   }
   template <class Real>
   float* shared_tables(Arena& arena) const {
     if (!shares_table()) return nullptr;
-    float* a = arena.take<float>(padded<float>(c.labels * c.labels));
+    float* a = arena.take<float>(padded(c.labels * c.labels));
     for (int64_t k = 0; k < c.labels * c.labels; ++k) a[k] = std::max(c.transitions[k], FORBIDDEN);
     return a;
   }
   template <class Real>
   size_t bytes(int words) const {
-    return spare_bytes() + Arena::bytes_for<Vector<float>>(padded<float>(words * c.labels)) +
-           2 * Arena::bytes_for<Vector<float>>(padded<float>(c.labels)) +
+    return spare_bytes() + Arena::bytes_for<Vector<float>>(padded(words * c.labels)) +
+           2 * Arena::bytes_for<Vector<float>>(padded(c.labels)) +
            (shares_table() ? 0 : square_bytes<float>());
   }
 
@@ -1837,7 +1858,7 @@ struct Decoding : OneChain {
     if (shares_table()) {
       decode(group, a, arena);
     } else {
-      Vector<float>* own = arena.take<Vector<float>>(padded<float>(c.labels * c.labels));
+      Vector<float>* own = arena.take<Vector<float>>(padded(c.labels * c.labels));
       group.read_table(c.transitions, c.transitions_stride, c.labels * c.labels, own);
       decode(group, own, arena);
     }
@@ -1851,8 +1872,8 @@ struct Decoding : OneChain {
     using V = Vector<float>;
     const int labels = static_cast<int>(c.labels);
     float* spare = arena.take<float>(16 * c.words * c.labels);
-    V* delta = arena.take<V>(padded<float>(int64_t(group.longest) * labels));
-    V *start = arena.take<V>(padded<float>(labels)), *end = arena.take<V>(padded<float>(labels));
+    V* delta = arena.take<V>(padded(int64_t(group.longest) * labels));
+    V *start = arena.take<V>(padded(labels)), *end = arena.take<V>(padded(labels));
     group.read_table(c.start, c.start_stride, labels, start);
     group.read_table(c.end, c.end_stride, labels, end);
     group.read(c.emissions, delta, spare);
@@ -1918,21 +1939,21 @@ struct KBest : OneChain {
 
   template <class Real>
   size_t shared_bytes() const {
-    return Arena::bytes_for<float>(padded<float>(c.labels * c.labels));
+    return Arena::bytes_for<float>(padded(c.labels * c.labels));
   }
   template <class Real>
   float* shared_tables(Arena& arena) const {
     if (!shares_table()) return nullptr;
-    float* a = arena.take<float>(padded<float>(c.labels * c.labels));
+    float* a = arena.take<float>(padded(c.labels * c.labels));
     for (int64_t i = 0; i < c.labels * c.labels; ++i) a[i] = std::max(c.transitions[i], FORBIDDEN);
     return a;
   }
   template <class Real>
   size_t bytes(int words) const {
     using V = Vector<float>;
-    return spare_bytes() + Arena::bytes_for<V>(padded<float>(words * c.labels)) +
-           4 * Arena::bytes_for<V>(padded<float>(c.labels)) + (shares_table() ? 0 : square_bytes<float>()) +
-           3 * Arena::bytes_for<V>(c.labels * k) + Arena::bytes_for<int32_t>(16 * c.labels) +
+    return spare_bytes() + Arena::bytes_for<V>(padded(words * c.labels)) +
+           4 * Arena::bytes_for<V>(padded(c.labels)) + (shares_table() ? 0 : square_bytes<float>()) +
+           2 * Arena::bytes_for<V>(c.labels * k) + Arena::bytes_for<V>(k) + Arena::bytes_for<int32_t>(16 * c.labels) +
            Arena::bytes_for<int32_t>(16 * int64_t(words) * c.labels * k) + Arena::bytes_for<int32_t>(16 * k);
   }
 
@@ -1941,7 +1962,7 @@ struct KBest : OneChain {
     if (shares_table()) {
       decode(group, a, arena);
     } else {
-      Vector<float>* own = arena.take<Vector<float>>(padded<float>(c.labels * c.labels));
+      Vector<float>* own = arena.take<Vector<float>>(padded(c.labels * c.labels));
       group.read_table(c.transitions, c.transitions_stride, c.labels * c.labels, own);
       decode(group, own, arena);
     }
@@ -1982,11 +2003,11 @@ struct KBest : OneChain {
     using V = Vector<float>;
     const int labels = static_cast<int>(c.labels), many = static_cast<int>(k);
     float* spare = arena.take<float>(16 * c.words * c.labels);
-    V* emissions = arena.take<V>(padded<float>(int64_t(group.longest) * labels));
-    V *start = arena.take<V>(padded<float>(labels)), *end = arena.take<V>(padded<float>(labels));
-    V *heads = arena.take<V>(padded<float>(labels)), *added = arena.take<V>(padded<float>(labels));
+    V* emissions = arena.take<V>(padded(int64_t(group.longest) * labels));
+    V *start = arena.take<V>(padded(labels)), *end = arena.take<V>(padded(labels));
+    V *heads = arena.take<V>(padded(labels)), *added = arena.take<V>(padded(labels));
     V *ways = arena.take<V>(int64_t(labels) * many), *following = arena.take<V>(int64_t(labels) * many);
-    V* best = arena.take<V>(int64_t(labels) * many);
+    V* best = arena.take<V>(many);
     int32_t* ranks = arena.take<int32_t>(16 * labels);
     int32_t* pointers = arena.take<int32_t>(16 * int64_t(group.longest) * labels * many);
     int32_t* states = arena.take<int32_t>(16 * many);

@@ -242,8 +242,11 @@ def score(chain: Chain, tags: torch.Tensor) -> torch.Tensor:
     """Scores (B, M) of `tags` (B, M, T), int64, contiguous; −inf where forbidden."""
     assert library is not None
     scores = _new(chain, *tags.shape[:2])
-    library.structkd_score(
-        ctypes.byref(_structure(chain)), _pointer(tags), ctypes.c_int64(tags.shape[1]), _pointer(scores)
+    _refuse_without_memory(
+        library.structkd_score(
+            ctypes.byref(_structure(chain)), _pointer(tags), ctypes.c_int64(tags.shape[1]), _pointer(scores)
+        ),
+        chain,
     )
     return scores
 
@@ -253,12 +256,15 @@ def score_gradient(chain: Chain, tags: torch.Tensor, scale: torch.Tensor) -> Cou
     assert library is not None
     found = Counts.empty(chain)
     scale = scale.contiguous()
-    library.structkd_score_gradient(
-        ctypes.byref(_structure(chain)),
-        _pointer(tags),
-        ctypes.c_int64(tags.shape[1]),
-        _pointer(scale),
-        _pointers(found),
+    _refuse_without_memory(
+        library.structkd_score_gradient(
+            ctypes.byref(_structure(chain)),
+            _pointer(tags),
+            ctypes.c_int64(tags.shape[1]),
+            _pointer(scale),
+            _pointers(found),
+        ),
+        chain,
     )
     return found
 
@@ -300,6 +306,10 @@ def _call(name: str, chain: Chain, *arguments: object) -> bool:
     """Call the library's function, and say whether there are sentences to redo."""
     threads = ctypes.c_int(torch.get_num_threads())
     left = getattr(library, "structkd_" + name)(ctypes.byref(_structure(chain)), *arguments, threads)
-    if left < 0:
-        raise MemoryError(f"no memory for the CRF of a batch of shape (B, T, L) = {tuple(chain.emissions.shape)}")
+    _refuse_without_memory(left, chain)
     return bool(left)
+
+
+def _refuse_without_memory(returned: int, chain: Chain) -> None:
+    if returned < 0:
+        raise MemoryError(f"no memory for the CRF of a batch of shape (B, T, L) = {tuple(chain.emissions.shape)}")

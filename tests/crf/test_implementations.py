@@ -148,6 +148,16 @@ def test_samples_have_the_frequencies_of_the_distribution():
     torch.testing.assert_close(observed, crf.marginals, rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("implementation", FAST)
+def test_a_batch_without_words_has_one_labelling(implementation):
+    """Torch's empty tensors are null pointers, which elsewhere mean that something is not asked for."""
+    potentials = {name: value.float().requires_grad_() for name, value in random_potentials(4, 3, 0, 2).items()}
+    log_p = made(potentials, None, implementation).log_prob(torch.zeros(3, 0, dtype=torch.long))
+    assert torch.equal(log_p, torch.zeros(3))
+    gradients = torch.autograd.grad(log_p.sum(), list(potentials.values()))
+    assert all(torch.equal(gradient, torch.zeros_like(gradient)) for gradient in gradients)
+
+
 compiled = pytest.mark.skipif(cpu_kernels.library is None, reason="the CPU kernels are not compiled here")
 
 
