@@ -20,6 +20,7 @@ from typing import Any, ClassVar, ContextManager, Dict, List, NamedTuple, Option
 import torch
 
 from structkd_plugin.crf import LinearChainCRF
+from structkd_plugin.crf.implementation import use
 
 K = 10
 # What a peer may need for one call, as far as it can be foreseen.
@@ -248,28 +249,14 @@ class Ours(Contestant):
             return self.student.sample(1).squeeze(1)
 
 
-def _implementations() -> Any:
-    """The module that lets one choose, or none in a version that has none."""
-    try:
-        return importlib.import_module("structkd_plugin.crf.implementation")
-    except ModuleNotFoundError:
-        return None
-
-
 class OursTorch(Ours):
     """The implementation in torch operations alone, forced."""
 
     name = "ours, torch"
 
-    @classmethod
-    def load(cls) -> None:
-        """There must be a choice."""
-        if not hasattr(_implementations(), "use"):
-            raise ImportError("this version has no choice of implementations: `ours` is the one in torch")
-
     def implementation(self) -> ContextManager[Any]:
         """Forced."""
-        return _implementations().use("torch")
+        return use("torch")
 
 
 class OursPlain(Ours):

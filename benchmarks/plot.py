@@ -127,7 +127,8 @@ def plot_scaling(result: Mapping[str, Any]) -> Any:
             axes.plot(*zip(*least, strict=True), color="#999999", linewidth=1)
         axes.set_title(f"ms over {name}", fontsize=9, loc="left")
     for contestant, colour in colours.items():
-        curve = [(p["T"], p["bytes"][contestant] / 2**20) for p in result["memory"] if contestant in p["bytes"]]
+        # Growth below a page is seen as none, and has no place on a logarithmic axis.
+        curve = [(p["T"], p["bytes"][contestant] / 2**20) for p in result["memory"] if p["bytes"].get(contestant)]
         if curve:
             panels[4].plot(*zip(*curve, strict=True), color=colour, marker=".", markersize=3)
     panels[4].set_title("MiB over words T", fontsize=9, loc="left")
