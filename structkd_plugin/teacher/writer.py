@@ -118,12 +118,16 @@ class TeacherStoreWriter:
     ) -> Tuple[Manifest, Set[bytes]]:
         for leftover in self._path.glob(f"*.{self._writer}.tmp"):
             leftover.unlink()
-        others = [Manifest.read(file) for file in sorted(self._path.glob(manifest_file("*")))]
+        manifests = [Manifest.read(file) for file in sorted(self._path.glob(manifest_file("*")))]
+        # A series of this name that was begun and holds nothing, say because a file was not found, binds nobody.
+        others = [manifest for manifest in manifests if manifest.shards or manifest.writer != self._writer]
         for other in others:
             differences = teacher.differences(other.teacher)
             if differences:
+                same = teacher.fingerprint == other.teacher.fingerprint
+                what = "was captured with other settings" if same else "is the store of another teacher"
                 raise ConfigurationError(
-                    f"{self._path} is the store of another teacher: {'; '.join(differences)} as in the store. "
+                    f"{self._path} {what}: {'; '.join(differences)} as in the store. "
                     "Capture into a directory of its own."
                 )
         content = save({name: _as_table(tables[name]) for name in TABLE_NAMES})

@@ -85,7 +85,7 @@ def test_best_labellings_are_stored_and_learnt_from(teacher_archive: Path, corpo
         losses.append((metrics["training_objective"], metrics["training_loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
     message = error_of(teacher_archive, *files, "--output", tmp_path / "3 best" / "store", "--k-best", 4)
-    assert "is the store of another teacher: k_best is 4, not 3 as in the store" in message
+    assert "was captured with other settings: k_best is 4, not 3 as in the store" in message
 
 
 def test_running_it_again_says_what_was_there(

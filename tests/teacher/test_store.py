@@ -461,11 +461,19 @@ class TestWriting:
     def test_another_teacher_is_refused(self, tmp_path: Path, change: dict, named: str, writer: str) -> None:
         write_store(tmp_path)
         before = content(tmp_path)
-        with pytest.raises(ConfigurationError, match=f"is the store of another teacher: {named}"):
+        what = "is the store of another teacher" if "fingerprint" in change else "was captured with other settings"
+        with pytest.raises(ConfigurationError, match=f"{what}: {named}"):
             write_store(tmp_path, writer=writer, **change)
         assert {name: raw for name, raw in content(tmp_path).items() if "lock" not in name} == {
             name: raw for name, raw in before.items() if "lock" not in name
         }
+
+    def test_what_was_begun_and_holds_nothing_binds_nobody(self, tmp_path: Path) -> None:
+        with TeacherStoreWriter(str(tmp_path), teacher(fingerprint="0" * 64), tables_of(seed=1), {}):
+            pass
+        store = write_store(tmp_path, **WITH_K_BEST)
+        assert len(store) == len(SENTENCES)
+        assert torch.equal(store.tables.transitions, torch.as_tensor(tables_of()["transitions"]))
 
     def test_two_writers_share_a_store(self, tmp_path: Path) -> None:
         write_store(tmp_path, SENTENCES[:3])
@@ -485,7 +493,7 @@ class TestWriting:
     )
     def test_another_number_of_best_labellings_is_refused(self, tmp_path: Path, change: dict, named: str) -> None:
         write_store(tmp_path, **WITH_K_BEST)
-        with pytest.raises(ConfigurationError, match=f"is the store of another teacher: {named}"):
+        with pytest.raises(ConfigurationError, match=f"was captured with other settings: {named}"):
             write_store(tmp_path, **change)
 
     def test_it_goes_on_with_best_labellings(self, tmp_path: Path) -> None:
