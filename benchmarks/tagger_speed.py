@@ -14,10 +14,8 @@ The network alone, with the sum of the emissions as its loss, shows what no CRF 
 the ratio.
 """
 
-import argparse
 import sys
 from itertools import product
-from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import allennlp_models.tagging  # noqa: F401 (registers crf_tagger)
@@ -139,21 +137,7 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print the table; write it where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few sentences and repetitions")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--output", type=Path, help="folder for the results")
-    options = parser.parse_args(argv)
-    found = measure.environment()
-    warning = measure.warn_of_load()
-    rows: List[Dict[str, Any]] = []
-    for threads in options.threads:
-        rows += measure_taggers(threads, *((64, 2) if options.quick else (320, 7)))
-    print(f"{measure.environment_line(found)}.\n{taggers.describe(*SIZES.values())}.\n\n{table(rows)}")
-    if options.output:
-        result = {"environment": found, "warning": warning, "rows": rows}
-        measure.write_json(measure.result_path("tagger_speed", ".json", options.output), result)
-    return 0
+    return taggers.run("tagger_speed", __doc__, measure_taggers, table, list(SIZES.values()), argv)
 
 
 if __name__ == "__main__":

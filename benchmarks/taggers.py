@@ -1,6 +1,8 @@
-"""What the benchmarks of whole taggers share: synthetic sentences, and models of two sizes."""
+"""What the benchmarks of whole taggers share: synthetic sentences, models, the command line."""
 
-from typing import Any, Dict, List, NamedTuple, Sequence
+import argparse
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
 from allennlp.data import Batch, Instance, Token, Vocabulary
@@ -12,6 +14,7 @@ from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
 from allennlp.modules.token_embedders import Embedding
 
 import structkd_plugin  # noqa: F401 (its repairs of AllenNLP)
+from benchmarks import measure
 
 
 class Size(NamedTuple):
@@ -89,3 +92,39 @@ def describe(*sizes: Size) -> str:
         f"embeddings of {size.embedding} and a BiLSTM of {size.hidden} units in each direction" for size in sizes
     )
     return f"{models}; batches of {BATCH_SIZE} sentences of {SHORTEST} to {LONGEST} words"
+
+
+def run(
+    name: str,
+    description: Optional[str],
+    measured: Callable[[int, int, int], List[Dict[str, Any]]],
+    table: Callable[[Sequence[Dict[str, Any]]], str],
+    sizes: Sequence[Size],
+    argv: Optional[Sequence[str]] = None,
+) -> int:
+    """
+    The command line of a benchmark of taggers: print the table, write the results where asked.
+
+    # Parameters
+
+    name : `str`
+        Of the results file.
+    measured : `Callable[[int, int, int], List[Dict[str, Any]]]`
+        Rows from the numbers of threads, sentences and repetitions.
+    table : `Callable[[Sequence[Dict[str, Any]]], str]`
+        The rows as Markdown.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few sentences and repetitions")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--output", type=Path, help="folder for the results")
+    options = parser.parse_args(argv)
+    found, warning = measure.environment(), measure.warn_of_load()
+    rows: List[Dict[str, Any]] = []
+    for threads in options.threads:
+        rows += measured(threads, *((64, 2) if options.quick else (320, 7)))
+    print(f"{measure.environment_line(found)}.\n{describe(*sizes)}.\n\n{table(rows)}")
+    if options.output:
+        result = {"environment": found, "warning": warning, "rows": rows}
+        measure.write_json(measure.result_path(name, ".json", options.output), result)
+    return 0

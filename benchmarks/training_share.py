@@ -9,11 +9,9 @@ same step; forward and backward of CRF, objective and loss (teacher's side, aver
 interval, which is timed. What remains is embedding, encoder, emission layer and optimizer.
 """
 
-import argparse
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
@@ -127,21 +125,7 @@ def table(rows: Sequence[Dict[str, Any]]) -> str:
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print the table; write it where asked."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few sentences and repetitions")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
-    parser.add_argument("--output", type=Path, help="folder for the results")
-    options = parser.parse_args(argv)
-    found = measure.environment()
-    warning = measure.warn_of_load()
-    rows: List[Dict[str, Any]] = []
-    for threads in options.threads:
-        rows += measure_shares(threads, *((64, 2) if options.quick else (320, 7)))
-    print(f"{measure.environment_line(found)}.\n{taggers.describe(taggers.USUAL)}.\n\n{table(rows)}")
-    if options.output:
-        result = {"environment": found, "warning": warning, "rows": rows}
-        measure.write_json(measure.result_path("training_share", ".json", options.output), result)
-    return 0
+    return taggers.run("training_share", __doc__, measure_shares, table, [taggers.USUAL], argv)
 
 
 if __name__ == "__main__":
