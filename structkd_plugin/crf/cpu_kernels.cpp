@@ -1025,7 +1025,10 @@ struct Sweep {
     return !any(different);
   }
 
-  static ALWAYS_INLINE V inverse(V sum) { return sum > Real(0) ? Real(1) / sum : V{}; }
+  // Of the sum of what is scaled by it. The inverse of a smaller sum may be infinite, and 0 times it NaN.
+  static ALWAYS_INLINE V inverse(V sum) {
+    return sum >= std::numeric_limits<Real>::min() ? Real(1) / sum : V{};
+  }
 
   void forward() {
     typedef double Exact __attribute__((vector_size(Vectors<Real>::N * sizeof(double))));
@@ -1830,10 +1833,9 @@ void best_scores(const Group<float>& group, const Entry* a, const Vector<float>*
   }
 }
 
-struct Decoding : OneChain {
-  static constexpr double COST = 1;
-  int64_t* tags;
-  Decoding(const Chains& chains, int64_t* to) : OneChain(chains), tags(to) {}
+// What finding the best labellings begins with: the scores of the best ways.
+struct BestWays : OneChain {
+  using OneChain::OneChain;
 
   template <class Real>
   size_t shared_bytes() const {
@@ -1846,29 +1848,14 @@ struct Decoding : OneChain {
     for (int64_t k = 0; k < c.labels * c.labels; ++k) a[k] = std::max(c.transitions[k], FORBIDDEN);
     return a;
   }
-  template <class Real>
-  size_t bytes(int words) const {
+  size_t best_ways_bytes(int words) const {
     return spare_bytes() + Arena::bytes_for<Vector<float>>(padded(words * c.labels)) +
            2 * Arena::bytes_for<Vector<float>>(padded(c.labels)) +
            (shares_table() ? 0 : square_bytes<float>());
   }
-
-  template <class Real>
-  void run(const Group<float>& group, const float* a, Arena& arena, bool*) const {
-    if (shares_table()) {
-      decode(group, a, arena);
-    } else {
-      Vector<float>* own = arena.take<Vector<float>>(padded(c.labels * c.labels));
-      group.read_table(c.transitions, c.transitions_stride, c.labels * c.labels, own);
-      decode(group, own, arena);
-    }
-  }
-
-  static float entry(float shared, int) { return shared; }
-  static float entry(const Vector<float>& own, int lane) { return own[lane]; }
-
-  template <class Entry>
-  void decode(const Group<float>& group, const Entry* a, Arena& arena) const {
+  // body(transitions (L, L), scores of the best ways (T, L), end scores (L)).
+  template <class Body>
+  ALWAYS_INLINE void with_best_ways(const Group<float>& group, const float* shared, Arena& arena, Body body) const {
     using V = Vector<float>;
     const int labels = static_cast<int>(c.labels);
     float* spare = arena.take<float>(16 * c.words * c.labels);
@@ -1878,43 +1865,74 @@ struct Decoding : OneChain {
     group.read_table(c.end, c.end_stride, labels, end);
     group.read(c.emissions, delta, spare);
     for (int64_t k = 0; k < int64_t(group.longest) * labels; ++k) delta[k] = larger(delta[k], all<float>(FORBIDDEN));
-    best_scores(group, a, start, delta);
-    // No pointers were kept: which label the best way came from is found again for the labels of the best path only.
-    int path[16] = {};
-    for (int lane = 0; lane < group.count; ++lane) {
-      const V* last = delta + int64_t(group.length(lane) - 1) * labels;
-      float best = last[0][lane] + end[0][lane];
-      for (int j = 1; j < labels; ++j) {
-        const float score = last[j][lane] + end[j][lane];
-        if (score > best) best = score, path[lane] = j;
-      }
-      const Sentence& s = group.sentences[lane];
-      int64_t* to = tags + s.index * c.words;
-      std::fill(to, to + c.words, int64_t(0));
-      // Word t at the position `place`: from the last one back.
-      const uint8_t* mask = s.gaps ? c.mask + s.index * c.words : nullptr;
-      int place = s.first + s.length - 1;
-      if (mask) {
-        place = static_cast<int>(c.words) - 1;
-        while (!mask[place]) --place;
-      }
-      int label = path[lane];
-      for (int t = s.length - 1;; --t) {
-        to[place] = label;
-        if (t == 0) break;
-        const V* before = delta + int64_t(t - 1) * labels;
-        int from = 0;
-        float best_way = before[0][lane] + entry(a[label], lane);
-        for (int i = 1; i < labels; ++i) {
-          const float way = before[i][lane] + entry(a[int64_t(i) * labels + label], lane);
-          if (way > best_way) best_way = way, from = i;
-        }
-        label = from;
-        --place;
-        if (mask)
-          while (!mask[place]) --place;
-      }
+    if (shares_table()) {
+      best_scores(group, shared, start, delta);
+      body(shared, delta, end);
+    } else {
+      V* own = arena.take<V>(padded(c.labels * c.labels));
+      group.read_table(c.transitions, c.transitions_stride, c.labels * c.labels, own);
+      best_scores(group, own, start, delta);
+      body(own, delta, end);
     }
+  }
+  static float entry(float shared, int) { return shared; }
+  static float entry(const Vector<float>& own, int lane) { return own[lane]; }
+
+  // visit(t, position of word t) from the last word to the first.
+  template <class Visit>
+  ALWAYS_INLINE void for_words_backwards(const Sentence& s, Visit visit) const {
+    const uint8_t* mask = s.gaps ? c.mask + s.index * c.words : nullptr;
+    int place = mask ? static_cast<int>(c.words) - 1 : s.first + s.length - 1;
+    for (int t = s.length - 1; t >= 0; --t, --place) {
+      if (mask)
+        while (!mask[place]) --place;
+      visit(t, place);
+    }
+  }
+};
+
+struct Decoding : BestWays {
+  static constexpr double COST = 1;
+  int64_t* tags;
+  Decoding(const Chains& chains, int64_t* to) : BestWays(chains), tags(to) {}
+
+  template <class Real>
+  size_t bytes(int words) const {
+    return best_ways_bytes(words);
+  }
+
+  template <class Real>
+  void run(const Group<float>& group, const float* shared, Arena& arena, bool*) const {
+    with_best_ways(group, shared, arena, [&](const auto* a, const Vector<float>* delta, const Vector<float>* end) {
+      for (int lane = 0; lane < group.count; ++lane) follow(group.sentences[lane], lane, a, delta, end);
+    });
+  }
+
+  // No pointers were kept: which label the best way came from is found again for the labels of the best path only.
+  template <class Entry>
+  void follow(const Sentence& s, int lane, const Entry* a, const Vector<float>* delta, const Vector<float>* end) const {
+    const int labels = static_cast<int>(c.labels);
+    const Vector<float>* last = delta + int64_t(s.length - 1) * labels;
+    int label = 0;
+    float best = last[0][lane] + end[0][lane];
+    for (int j = 1; j < labels; ++j) {
+      const float score = last[j][lane] + end[j][lane];
+      if (score > best) best = score, label = j;
+    }
+    int64_t* to = tags + s.index * c.words;
+    std::fill(to, to + c.words, int64_t(0));
+    for_words_backwards(s, [&](int t, int place) {
+      to[place] = label;
+      if (t == 0) return;
+      const Vector<float>* before = delta + int64_t(t - 1) * labels;
+      int from = 0;
+      float best_way = before[0][lane] + entry(a[label], lane);
+      for (int i = 1; i < labels; ++i) {
+        const float way = before[i][lane] + entry(a[int64_t(i) * labels + label], lane);
+        if (way > best_way) best_way = way, from = i;
+      }
+      label = from;
+    });
   }
 };
 
@@ -1927,141 +1945,156 @@ inline int64_t argmax(const Chains& c, int64_t* tags, int threads) {
   return 0;
 }
 
-// The K best ways to reach each label are found by a tournament of the labels before it, whose lists are sorted: the
-// first of K rounds compares the heads of the lists, and the list that wins a round moves on.
-struct KBest : OneChain {
-  static constexpr double COST = 60;
+// The ways found so far to reach some of the labels of a sentence, a node for each of those labels.
+struct Ways {
+  const int64_t labels, k;
+  int32_t used;         // nodes
+  int32_t* nodes;       // (T, L): the label's node, or -1
+  float* heads;         // (nodes, L): score of the best way through each label before it that is not found yet
+  float* found;         // (nodes, K): scores of the ways found, descending; from the end of all ways on 2 * FORBIDDEN
+  int32_t* before;      // (nodes, K): of each the label before it,
+  int32_t* ranks;       // (nodes, K): and which of the ways to reach that it goes on from
+  int32_t* counts;      // (nodes,): how many are found
+  int32_t* descent;     // (T + 1,)
+
+  // Each labelling asks for at most one label of a word when it is found, and one when it is written.
+  static int64_t most(int64_t words, int64_t labels, int64_t k) { return words * std::min(labels, 2 * k) + 1; }
+  static size_t bytes(int64_t words, int64_t labels, int64_t k) {
+    const int64_t n = most(words, labels, k);
+    return Arena::bytes_for<int32_t>(words * labels) + Arena::bytes_for<float>(n * labels) +
+           Arena::bytes_for<float>(n * k) + 2 * Arena::bytes_for<int32_t>(n * k) + Arena::bytes_for<int32_t>(n) +
+           Arena::bytes_for<int32_t>(words + 1);
+  }
+  Ways(int64_t words, int64_t l, int64_t many, Arena& arena) : labels(l), k(many), used(0) {
+    const int64_t n = most(words, labels, k);
+    nodes = arena.take<int32_t>(words * labels);
+    heads = arena.take<float>(n * labels);
+    found = arena.take<float>(n * k);
+    before = arena.take<int32_t>(n * k);
+    ranks = arena.take<int32_t>(n * k);
+    counts = arena.take<int32_t>(n);
+    descent = arena.take<int32_t>(words + 1);
+  }
+  void clear(int64_t words) {
+    used = 0;
+    std::fill(nodes, nodes + words * labels, -1);
+  }
+
+  // The best of the heads is the node's next way, of equals that of the lowest label.
+  void find_one(int32_t node, float emission) {
+    const float* head = heads + node * labels;
+    // Four at a time, so that they need not wait for one another.
+    float tops[4] = {head[0], head[0], head[0], head[0]};
+    int64_t i = 1;
+    for (; i + 4 <= labels; i += 4)
+      for (int64_t n = 0; n < 4; ++n) tops[n] = std::max(tops[n], head[i + n]);
+    for (; i < labels; ++i) tops[0] = std::max(tops[0], head[i]);
+    const float top = std::max(std::max(tops[0], tops[1]), std::max(tops[2], tops[3]));
+    const int64_t at = node * k;
+    int32_t& count = counts[node];
+    if (!(top > FORBIDDEN_BELOW)) {
+      for (; count < k; ++count) found[at + count] = 2 * FORBIDDEN, before[at + count] = ranks[at + count] = 0;
+      return;
+    }
+    int32_t label = 0;
+    while (head[label] != top) ++label;
+    int32_t rank = 0;
+    for (int32_t r = 0; r < count; ++r) rank += before[at + r] == label;
+    found[at + count] = top + emission;
+    before[at + count] = label;
+    ranks[at + count] = rank;
+    ++count;
+  }
+};
+
+// The K best labellings by recursive enumeration (Jimenez and Marzal 1999). The best way to reach each label is found for
+// all labels, of 16 sentences side by side; other ways only where they are asked for: the way after one that went
+// through a label goes on from the next way to reach that label, or through another.
+struct KBest : BestWays {
+  static constexpr double COST = 4;
   const int64_t k;
   int64_t* tags;
   float* scores;
   KBest(const Chains& chains, int64_t many, int64_t* to, float* to_scores)
-      : OneChain(chains), k(many), tags(to), scores(to_scores) {}
+      : BestWays(chains), k(many), tags(to), scores(to_scores) {}
 
-  template <class Real>
-  size_t shared_bytes() const {
-    return Arena::bytes_for<float>(padded(c.labels * c.labels));
-  }
-  template <class Real>
-  float* shared_tables(Arena& arena) const {
-    if (!shares_table()) return nullptr;
-    float* a = arena.take<float>(padded(c.labels * c.labels));
-    for (int64_t i = 0; i < c.labels * c.labels; ++i) a[i] = std::max(c.transitions[i], FORBIDDEN);
-    return a;
-  }
   template <class Real>
   size_t bytes(int words) const {
-    using V = Vector<float>;
-    return spare_bytes() + Arena::bytes_for<V>(padded(words * c.labels)) +
-           4 * Arena::bytes_for<V>(padded(c.labels)) + (shares_table() ? 0 : square_bytes<float>()) +
-           2 * Arena::bytes_for<V>(c.labels * k) + Arena::bytes_for<V>(k) + Arena::bytes_for<int32_t>(16 * c.labels) +
-           Arena::bytes_for<int32_t>(16 * int64_t(words) * c.labels * k) + Arena::bytes_for<int32_t>(16 * k);
+    return best_ways_bytes(words) + Ways::bytes(words, c.labels, k) + Arena::bytes_for<int32_t>(words);
   }
 
   template <class Real>
-  void run(const Group<float>& group, const float* a, Arena& arena, bool*) const {
-    if (shares_table()) {
-      decode(group, a, arena);
-    } else {
-      Vector<float>* own = arena.take<Vector<float>>(padded(c.labels * c.labels));
-      group.read_table(c.transitions, c.transitions_stride, c.labels * c.labels, own);
-      decode(group, own, arena);
-    }
-  }
-
-  // The `k` largest of the sums of list i (sorted, k of them from ways[i * k]) and added[i]; state i * k + rank of each.
-  // Lists take part up to FORBIDDEN_BELOW: from there on there is nothing.
-  ALWAYS_INLINE void merge(const Vector<float>* ways, const Vector<float>* added, int labels, Vector<float>* heads,
-                           int32_t* ranks, Vector<float>* best, int32_t* states) const {
-    using V = Vector<float>;
-    using M = Mask<float>;
-    const int many = static_cast<int>(k);
-    std::memset(ranks, 0, 16 * labels * sizeof(int32_t));
-    for (int i = 0; i < labels; ++i) heads[i] = ways[int64_t(i) * many] + added[i];
-    for (int round = 0; round < many; ++round) {
-      V top = heads[0];
-      M winner{};
-      for (int i = 1; i < labels; ++i) {
-        const M wins = heads[i] > top;
-        top = wins ? heads[i] : top;
-        winner = wins ? M{} + i : winner;
-      }
-      best[round] = top;
-      for (int lane = 0; lane < 16; ++lane) {
-        const int i = winner[lane];
-        const int rank = ranks[i * 16 + lane]++;
-        states[round * 16 + lane] = i * many + rank;
-        reinterpret_cast<float*>(heads)[i * 16 + lane] =
-            rank + 1 < many ? reinterpret_cast<const float*>(ways)[(int64_t(i) * many + rank + 1) * 16 + lane] +
-                                  reinterpret_cast<const float*>(added)[i * 16 + lane]
-                            : 2 * FORBIDDEN;
-      }
-    }
+  void run(const Group<float>& group, const float* shared, Arena& arena, bool*) const {
+    with_best_ways(group, shared, arena, [&](const auto* a, const Vector<float>* delta, const Vector<float>* end) {
+      Ways ways(group.longest, c.labels, k, arena);
+      int32_t* places = arena.take<int32_t>(group.longest);
+      for (int lane = 0; lane < group.count; ++lane) enumerate(group.sentences[lane], lane, a, delta, end, ways, places);
+    });
   }
 
   template <class Entry>
-  void decode(const Group<float>& group, const Entry* a, Arena& arena) const {
-    using V = Vector<float>;
-    const int labels = static_cast<int>(c.labels), many = static_cast<int>(k);
-    float* spare = arena.take<float>(16 * c.words * c.labels);
-    V* emissions = arena.take<V>(padded(int64_t(group.longest) * labels));
-    V *start = arena.take<V>(padded(labels)), *end = arena.take<V>(padded(labels));
-    V *heads = arena.take<V>(padded(labels)), *added = arena.take<V>(padded(labels));
-    V *ways = arena.take<V>(int64_t(labels) * many), *following = arena.take<V>(int64_t(labels) * many);
-    V* best = arena.take<V>(many);
-    int32_t* ranks = arena.take<int32_t>(16 * labels);
-    int32_t* pointers = arena.take<int32_t>(16 * int64_t(group.longest) * labels * many);
-    int32_t* states = arena.take<int32_t>(16 * many);
-    group.read_table(c.start, c.start_stride, labels, start);
-    group.read_table(c.end, c.end_stride, labels, end);
-    group.read(c.emissions, emissions, spare);
-    for (int64_t i = 0; i < int64_t(group.longest) * labels; ++i)
-      emissions[i] = larger(emissions[i], all<float>(FORBIDDEN));
-    // A label of the first word is reached in one way.
-    for (int j = 0; j < labels; ++j)
-      for (int r = 0; r < many; ++r)
-        ways[int64_t(j) * many + r] = r == 0 ? start[j] + emissions[j] : all<float>(FORBIDDEN);
-    for (int t = 1; t < group.longest; ++t) {
-      const auto inside = group.inside(t);
-      int32_t* pointer = pointers + 16 * int64_t(t) * labels * many;
-      for (int j = 0; j < labels; ++j) {
-        for (int i = 0; i < labels; ++i) added[i] = V{} + a[int64_t(i) * labels + j];
-        merge(ways, added, labels, heads, ranks, best, pointer + 16 * int64_t(j) * many);
-        const V emission = emissions[int64_t(t) * labels + j];
-        for (int r = 0; r < many; ++r) {
-          const int64_t to = int64_t(j) * many + r;
-          // What does not exist stays what it is, instead of becoming less and less.
-          const V value = larger(best[r] + emission, all<float>(2 * FORBIDDEN));
-          following[to] = inside ? value : ways[to];
-        }
+  void enumerate(const Sentence& s, int lane, const Entry* a, const Vector<float>* delta, const Vector<float>* end,
+                 Ways& ways, int32_t* places) const {
+    const int64_t labels = c.labels;
+    ways.clear(s.length);
+    for_words(c, s, [&](int t, int position) { places[t] = position; });
+    const float* emissions = c.emissions + s.index * c.words * labels;
+    const auto emission = [&](int t, int32_t j) { return std::max(emissions[places[t] * labels + j], FORBIDDEN); };
+    // Word t = length, of one label, stands for the end of the sentence.
+    const auto step = [&](int t, int64_t i, int32_t j) {
+      return t == s.length ? end[i][lane] : entry(a[i * labels + j], lane);
+    };
+    const auto added = [&](int t, int32_t j) { return t == s.length ? 0.0f : emission(t, j); };
+    // A node for label j of word t >= 1, with its best way.
+    const auto make = [&](int t, int32_t j) {
+      const int32_t node = ways.used++;
+      const Vector<float>* reached = delta + int64_t(t - 1) * labels;
+      for (int64_t i = 0; i < labels; ++i) ways.heads[node * labels + i] = reached[i][lane] + step(t, i, j);
+      ways.counts[node] = 0;
+      ways.find_one(node, added(t, j));
+      return node;
+    };
+    const auto node_of = [&](int t, int32_t j) {
+      int32_t& node = ways.nodes[t * labels + j];
+      if (node < 0) node = make(t, j);
+      return node;
+    };
+    const int32_t last = make(s.length, 0);
+    while (ways.counts[last] < k) {
+      // Down along the latest way, to where the next way to reach the label before is known ...
+      int t = s.length;
+      for (int32_t node = last, j = 0;; --t) {
+        ways.descent[t] = j;
+        if (t == 1) break;
+        const int64_t latest = node * k + ways.counts[node] - 1;
+        j = ways.before[latest];
+        node = node_of(t - 1, j);
+        if (ways.counts[node] > ways.ranks[latest] + 1) break;
       }
-      std::swap(ways, following);
+      // ... and up again, with one way more for each.
+      for (; t <= s.length; ++t) {
+        const int32_t j = ways.descent[t], node = t == s.length ? last : ways.nodes[t * labels + j];
+        const int64_t latest = node * k + ways.counts[node] - 1;
+        const int32_t i = ways.before[latest];
+        // A label of the first word is reached in one way.
+        const float next = t == 1 ? 2 * FORBIDDEN : ways.found[ways.nodes[(t - 1) * labels + i] * k + ways.ranks[latest] + 1];
+        ways.heads[node * labels + i] = next + step(t, i, j);
+        ways.find_one(node, added(t, j));
+      }
     }
-    merge(ways, end, labels, heads, ranks, best, states);
-    for (int lane = 0; lane < group.count; ++lane) {
-      const Sentence& s = group.sentences[lane];
-      const uint8_t* mask = s.gaps ? c.mask + s.index * c.words : nullptr;
-      for (int r = 0; r < many; ++r) {
-        int64_t* to = tags + (s.index * k + r) * c.words;
-        std::fill(to, to + c.words, int64_t(0));
-        const float score = best[r][lane];
-        const bool exists = score > FORBIDDEN_BELOW;
-        scores[s.index * k + r] = exists ? score : -std::numeric_limits<float>::infinity();
-        if (!exists) continue;
-        int place = s.first + s.length - 1;
-        if (mask) {
-          place = static_cast<int>(c.words) - 1;
-          while (!mask[place]) --place;
-        }
-        int64_t state = states[r * 16 + lane];
-        for (int t = s.length - 1;; --t) {
-          to[place] = state / many;
-          if (t == 0) break;
-          state = pointers[(int64_t(t) * labels * many + state) * 16 + lane];
-          --place;
-          if (mask)
-            while (!mask[place]) --place;
-        }
-      }
+    for (int64_t r = 0; r < k; ++r) {
+      int64_t* to = tags + (s.index * k + r) * c.words;
+      std::fill(to, to + c.words, int64_t(0));
+      const float score = ways.found[last * k + r];
+      const bool exists = score > FORBIDDEN_BELOW;
+      scores[s.index * k + r] = exists ? score : -std::numeric_limits<float>::infinity();
+      if (!exists) continue;
+      int64_t way = last * k + r;
+      for_words_backwards(s, [&](int t, int place) {
+        const int32_t label = ways.before[way];
+        to[place] = label;
+        if (t > 0) way = node_of(t, label) * k + ways.ranks[way];
+      });
     }
   }
 };
