@@ -40,6 +40,27 @@ def score(chain: Chain, tags: torch.Tensor, implementation: ModuleType) -> torch
     return _given(Score.apply(*chain, tags, implementation))  # type: ignore[no-untyped-call]
 
 
+def expected_log_prob(
+    chain: Chain, tags: torch.Tensor, weights: torch.Tensor, implementation: ModuleType
+) -> torch.Tensor:
+    """Σ_m w_m log p(y_m), (B,), of `tags` (B, M, T), int64 and contiguous, with `weights` (B, M) without gradient."""
+    weights = weights.detach()
+    if not _wanted(chain):
+        plain = detached(chain)
+        return _weighted(implementation.score(plain, tags), implementation.log_partition(plain), weights)[0]
+    return _given(ExpectedLogProb.apply(*chain, tags, weights, implementation))  # type: ignore[no-untyped-call]
+
+
+def _weighted(scores: torch.Tensor, log_z: torch.Tensor, weights: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    """Σ_m w_m log p(y_m), (B,), and the weights (B, M) that count in its gradient: none where it is infinite."""
+    counted = weights > 0
+    impossible = (counted & (scores == -float("inf"))).any(dim=1)
+    # Where nothing is allowed log Z is infinite too.
+    scale = weights.masked_fill(impossible.unsqueeze(1), 0.0)
+    log_probs = (scores - log_z.unsqueeze(1)).masked_fill_(scale <= 0, 0.0)
+    return (scale * log_probs).sum(dim=1).masked_fill_(impossible, -float("inf")), scale
+
+
 def log_marginals(chain: Chain, implementation: ModuleType) -> torch.Tensor:
     """log q_t(y), (B, T, L)."""
     if not _wanted(chain):
@@ -143,6 +164,33 @@ class Score(torch.autograd.Function):
         """`scale` (B, M)."""
         _refuse_second_derivatives()
         return _gradients(ctx, ctx.implementation.score_gradient(ctx.chain, ctx.tags, scale), None, 2)
+
+
+class ExpectedLogProb(torch.autograd.Function):
+    """Σ_m w_m log p(y_m); its gradient is the weighted counts of the y_m less the expected ones times Σ_m w_m."""
+
+    @staticmethod
+    def forward(ctx, emissions, transitions, start, end, mask, tags, weights, implementation):  # type: ignore[no-untyped-def]
+        """(B,)"""
+        ctx.chain = detached(Chain(emissions, transitions, start, end, mask))
+        ctx.implementation = implementation
+        log_z, expected = implementation.counts(ctx.chain)
+        value, scale = _weighted(implementation.score(ctx.chain, tags), log_z, weights)
+        observed = implementation.score_gradient(ctx.chain, tags, scale)
+        total = scale.sum(dim=1)
+        ctx.counts = Counts(
+            *(
+                mine.addcmul_(theirs, total.view(-1, *[1] * (theirs.dim() - 1)), value=-1.0)
+                for mine, theirs in zip(observed, expected, strict=True)
+            )
+        )
+        return value
+
+    @staticmethod
+    def backward(ctx, scale):  # type: ignore[no-untyped-def]
+        """`scale` (B,)."""
+        _refuse_second_derivatives()
+        return _gradients(ctx, ctx.counts, scale, 3)
 
 
 class LogMarginals(torch.autograd.Function):

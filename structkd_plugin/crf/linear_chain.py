@@ -221,6 +221,39 @@ class LinearChainCRF:
         )
         return torch.where(allowed, difference, torch.full_like(scores, float("-inf")))
 
+    def expected_log_prob(self, tags: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        """
+        Σ_m w_m log p(y_m), nats: one recursion for all M labellings.
+
+        # Parameters
+
+        tags : `torch.Tensor`
+            Shape (B, M, T), as in `score`.
+        weights : `torch.Tensor`
+            Shape (B, M), at least 0; they get no gradient. A labelling of weight 0 does not count, whatever it is.
+
+        # Returns
+
+        `torch.Tensor` : shape (B,); −inf where a labelling that counts is forbidden.
+
+        # Raises
+
+        `ValueError` : for other shapes or types, and, on the CPU, for a tag of a word outside [0, L).
+        """
+        paths = self._paths(tags)
+        if tags.dim() != 3 or weights.shape != tags.shape[:2]:
+            raise ValueError(
+                f"tags must have shape (B, M, T) and weights (B, M), not {tuple(tags.shape)} and {tuple(weights.shape)}"
+            )
+        weights = weights.detach().to(self._emissions.dtype)
+        if self._fast is not None:
+            return fused.expected_log_prob(self._given, paths, weights, self._fast)
+        log_probs = self.log_prob(paths)
+        impossible = (log_probs == -float("inf")) & (weights > 0)
+        counted = torch.where(log_probs > -float("inf"), log_probs, torch.zeros_like(log_probs))
+        expected = (weights * counted).sum(dim=1)
+        return torch.where(impossible.any(dim=1), torch.full_like(expected, -float("inf")), expected)
+
     def k_best(self, k: int) -> Tuple[torch.Tensor, torch.Tensor]:
         """
         The K distinct labellings of largest score, best first; equal scores in the order of `argmax`.

@@ -73,11 +73,7 @@ class KBest(Objective):
         """(B,) from labellings (B, K, T), their tempered scores (B, K) and a tempered student."""
         exists = teacher_scores > -float("inf")
         # A sentence the teacher allows nothing for has no labellings to learn from, and a softmax of −inf is NaN.
-        logits = torch.where(exists, teacher_scores if self.weighted else torch.zeros_like(teacher_scores), -1e30)
+        logits = (teacher_scores if self.weighted else torch.zeros_like(teacher_scores)).masked_fill(~exists, -1e30)
         # (B, K)
         weights = torch.softmax(logits, dim=1) * exists
-        # (B, K)
-        log_prob = student.log_prob(tags)
-        impossible = exists & (log_prob == -float("inf"))
-        finite = -(weights * torch.where(exists & ~impossible, log_prob, torch.zeros_like(log_prob))).sum(dim=1)
-        return torch.where(impossible.any(dim=1), torch.full_like(finite, float("inf")), finite)
+        return -student.expected_log_prob(tags, weights)

@@ -73,6 +73,36 @@ def test_values_are_those_of_enumeration(implementation, chain):
         assert crf.edge_marginals[b].sum() == pytest.approx(max(truth.words - 1, 0))
 
 
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@settings(max_examples=40, deadline=None)
+@given(chains(), st.integers(0, 10**6))
+def test_expected_log_prob_is_the_weighted_sum_of_those_that_count(implementation, chain, seed):
+    potentials, mask = chain
+    batch, words, labels = potentials["emissions"].shape
+    generator = torch.Generator().manual_seed(seed)
+    tags = torch.randint(0, labels, (batch, 4, words), generator=generator)
+    weights = torch.rand(batch, 4, generator=generator, dtype=torch.float64)
+    weights[:, 1] = 0.0
+    found = make(potentials, mask, implementation).expected_log_prob(tags, weights)
+    for b, truth in enumerate(enumerate_batch(potentials, mask)):
+        of_path = dict(zip(truth.paths, truth.probabilities.tolist(), strict=True))
+        kept = words_of(mask, b, words)
+        expected = 0.0
+        for m in (0, 2, 3):
+            probability = of_path.get(tuple(tags[b, m, kept].tolist()), 0.0)
+            expected += float(weights[b, m]) * math.log(probability) if probability else -INF
+        assert float(found[b]) == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+def test_expected_log_prob_needs_a_weight_for_each_labelling():
+    crf = LinearChainCRF(torch.zeros(2, 3, 4))
+    tags = torch.zeros(2, 5, 3, dtype=torch.long)
+    with pytest.raises(ValueError, match=r"not \(2, 5, 3\) and \(2, 4\)"):
+        crf.expected_log_prob(tags, torch.ones(2, 4))
+    with pytest.raises(ValueError, match=r"not \(2, 3\) and \(2,\)"):
+        crf.expected_log_prob(tags[:, 0], torch.ones(2))
+
+
 @settings(max_examples=60, deadline=None)
 @given(chains(), st.integers(1, 12))
 def test_k_best_is_exact_distinct_and_ends_where_labellings_end(chain, k):
