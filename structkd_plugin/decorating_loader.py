@@ -24,6 +24,9 @@ class DecoratingDataLoader(DataLoader):
         The loader that makes the batches.
     """
 
+    # Whether it works on batches that have in them what all loaders that are put in add, also those that come later.
+    decorates_last = False
+
     def __init__(self, inner: DataLoader) -> None:
         self.inner = inner
         self._epochs_started = 0
@@ -52,6 +55,17 @@ class DecoratingDataLoader(DataLoader):
     def set_target_device(self, device: torch.device) -> None:
         """Have `inner` put its batches on `device`."""
         self.inner.set_target_device(device)
+
+    def put_in(self, trainer: "GradientDescentTrainer") -> None:
+        """Stand around the trainer's data loader, or inside the one of a chain that decorates last."""
+        last, loader = None, trainer.data_loader
+        while isinstance(loader, DecoratingDataLoader):
+            last = loader if loader.decorates_last else last
+            loader = loader.inner
+        if last is None or self.decorates_last:
+            self.inner, trainer.data_loader = trainer.data_loader, self
+        else:
+            self.inner, last.inner = last.inner, self
 
     def take_out(self, trainer: "GradientDescentTrainer") -> None:
         """Put back what this loader stands for, wherever in a chain of decorating loaders it is."""

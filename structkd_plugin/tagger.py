@@ -1,7 +1,7 @@
 """The tagger: embed, encode, emissions, CRF, loss."""
 
 import logging
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -19,7 +19,7 @@ from structkd_plugin.metrics import AccuracyByLanguage, SentenceAverages, SpanF1
 from structkd_plugin.metrics.language_metric import LanguageMetric
 from structkd_plugin.objectives import Objective
 from structkd_plugin.tag_schemes import canonical_scheme, spans_of
-from structkd_plugin.teacher_batch import KBestLabellings, TeacherBatch, TeacherDescription
+from structkd_plugin.teacher_batch import KBestLabellings, TeacherBatch, TeacherDescription, TeacherPotentials
 
 logger = logging.getLogger(__name__)
 
@@ -157,16 +157,7 @@ class StructuredTagger(CheckedOptions, Model):
         `Dict[str, Any]` : `emissions` (B, T, L) float32, `mask` (B, T) bool, `metadata`; `loss` () if there are tags or
             teachers; `predicted` (B, T) int64 when not training.
         """
-        # (B, T)
-        mask = get_text_field_mask(tokens)
-        # (B, T, D)
-        encoded = self.dropout(self.text_field_embedder(tokens))
-        if self.encoder is not None:
-            encoded = self.dropout(self.encoder(encoded, mask))
-        if self.feedforward is not None:
-            encoded = self.feedforward(encoded)
-        # (B, T, L); a CRF in half precision has gradient errors of several per cent
-        emissions = self.emission_layer(encoded).float()
+        emissions, mask = self._emissions(tokens)
         output: Dict[str, Any] = {"emissions": emissions, "mask": mask, "metadata": metadata}
         with torch.autocast(emissions.device.type, enabled=False):
             if tags is not None or teacher is not None:
@@ -202,6 +193,40 @@ class StructuredTagger(CheckedOptions, Model):
         """
         return self.distribution(emissions, mask).k_best(k)
 
+    def describe_as_teacher(self, name: str) -> TeacherDescription:
+        """What is known of this model as a teacher of itself before the first batch, under the name `name`."""
+        return TeacherDescription(
+            name=name,
+            languages=(),
+            labels=tuple(self.labels),
+            kind="potentials" if self._trains_a_chain else "log_probabilities",
+            label_encoding=self.label_encoding,
+            stored=False,
+        )
+
+    def potentials_of(self, batch: Mapping[str, Any]) -> TeacherPotentials:
+        """
+        What this model, as a teacher, says of a batch: the distribution that training sees, as a capture stores it.
+
+        # Parameters
+
+        batch : `Mapping[str, Any]`
+            As a data loader gives it; only `tokens` are looked at.
+
+        # Returns
+
+        `TeacherPotentials` : the weight of every sentence is 1.
+        """
+        emissions, _ = self._emissions(batch["tokens"])
+        if not self._trains_a_chain:
+            emissions = emissions.log_softmax(dim=2)
+        size = len(emissions)
+        # (B, L, L), (B, L), (B, L): the same for every sentence
+        transitions, start, end = (
+            table.to(emissions).expand(size, *table.shape).contiguous() for table in self.crf.tables()
+        )
+        return TeacherPotentials(emissions, transitions, start, end, weight=emissions.new_ones(size))
+
     def check_teachers(self, teachers: Sequence[TeacherDescription]) -> None:
         """
         Whether this model can learn from `teachers`; called before the first step.
@@ -209,12 +234,12 @@ class StructuredTagger(CheckedOptions, Model):
         # Raises
 
         `ConfigurationError` : if there is no objective, or a teacher's labels differ, or it is a softmax tagger
-            and the objective needs transitions.
+            and the objective needs transitions, or it is not calibrated and the objective needs its reliability.
         """
         if self.objective is None:
             raise ConfigurationError(
                 "the trainer has teachers, but the model has no objective: set model.objective, for instance "
-                '{"type": "posterior"}, or remove the callback structkd_teacher'
+                '{"type": "posterior"}, or remove the callbacks structkd_teacher and structkd_self_teacher'
             )
         for teacher in teachers:
             missing = sorted(set(self.labels) - set(teacher.labels))
@@ -237,7 +262,18 @@ class StructuredTagger(CheckedOptions, Model):
                     f"is a softmax tagger ({teacher.kind}): use a CRF teacher, or one of the objectives "
                     "posterior, emission and cross_entropy"
                 )
-            if teacher.k_best < self.objective.legal_labellings:
+            if self.objective.needs_reliability and not teacher.calibrated:
+                raise ConfigurationError(
+                    f"the objective {self.objective.name} weighs words by how reliable the teacher is, and teacher "
+                    f"{teacher.name} is not calibrated: "
+                    + (
+                        "run `allennlp calibrate-teacher` on its store and set `calibrated: true` of the callback "
+                        "structkd_teacher, or set token_weighting of the objective to confidence or entropy"
+                        if teacher.stored
+                        else "set token_weighting of the objective to confidence or entropy"
+                    )
+                )
+            if teacher.stored and teacher.k_best < self.objective.legal_labellings:
                 logger.info(
                     "the %d best legal labellings of teacher %s are computed at every step, as its store has %d of a "
                     "sentence; `allennlp cache-teacher --k-best %d` stores as many as the objective takes",
@@ -299,6 +335,24 @@ class StructuredTagger(CheckedOptions, Model):
 
     # ------------------------------------------------------------------------------------------------ private
 
+    @property
+    def _trains_a_chain(self) -> bool:
+        """Whether words depend on each other in training; forbidden transitions make a chain of a softmax tagger."""
+        return self.crf.learn_transitions or (self.crf.constrained and self.crf.constraints_in == "everywhere")
+
+    def _emissions(self, tokens: TextFieldTensors) -> Tuple[torch.Tensor, torch.Tensor]:
+        """(B, T, L) float32, and the mask (B, T) bool."""
+        # (B, T)
+        mask = get_text_field_mask(tokens)
+        # (B, T, D)
+        encoded = self.dropout(self.text_field_embedder(tokens))
+        if self.encoder is not None:
+            encoded = self.dropout(self.encoder(encoded, mask))
+        if self.feedforward is not None:
+            encoded = self.feedforward(encoded)
+        # (B, T, L); a CRF in half precision has gradient errors of several per cent
+        return self.emission_layer(encoded).float(), mask
+
     def _loss(
         self,
         emissions: torch.Tensor,
@@ -354,7 +408,7 @@ class StructuredTagger(CheckedOptions, Model):
                 mask,
             )
             legal = self._legal_labellings(self.objective.legal_labellings, distribution, potentials.k_best)
-            value, reported = self.objective(self.crf.constrain(distribution), student, legal)
+            value, reported = self.objective(self.crf.constrain(distribution), student, legal, potentials.reliability)
             present = potentials.weight > 0
             total = total + torch.where(present, potentials.weight * value, torch.zeros_like(total))
             share = share + potentials.weight

@@ -1,6 +1,6 @@
 """The one contract between the data side (stores, loader, callback) and the model side (tagger, objectives)."""
 
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from typing_extensions import Protocol, runtime_checkable
@@ -30,6 +30,10 @@ class TeacherPotentials(NamedTuple):
     # The best of the labellings that are legal under the label encoding, as many as the stores of all teachers in this
     # slot have; none where one of these stores has none. A sentence without a teacher has scores of −inf.
     k_best: Optional[KBestLabellings] = None
+    # (B, R), float32 in [0, 1]: r is how often the most probable label of a word was right, on development data, where
+    # its probability was in [r / R, (r + 1) / R); none where not all teachers of this slot are calibrated. The rows of
+    # sentences without a teacher are 0.
+    reliability: Optional[torch.Tensor] = None
 
 
 class TeacherBatch(NamedTuple):
@@ -53,6 +57,8 @@ class TeacherDescription(NamedTuple):
     kind: str  # "potentials" (a CRF) or "log_probabilities" (a softmax tagger)
     label_encoding: Optional[str]  # how the labels write spans, such as "BIO"; none where every word has its own label
     k_best: int = 0  # how many of the best legal labellings of a sentence its store has
+    calibrated: bool = False  # whether its potentials come with `reliability`
+    stored: bool = True  # whether what it says was computed before the training
 
 
 @runtime_checkable
@@ -61,4 +67,17 @@ class AcceptsTeachers(Protocol):
 
     def check_teachers(self, teachers: Sequence[TeacherDescription]) -> None:
         """Return if the model can learn from every one of `teachers`, else raise one error that says why not."""
+        ...
+
+
+@runtime_checkable
+class TeachesItself(AcceptsTeachers, Protocol):
+    """A model a copy of which can be its teacher."""
+
+    def describe_as_teacher(self, name: str) -> TeacherDescription:
+        """What is known of it before the first batch, under the name `name`."""
+        ...
+
+    def potentials_of(self, batch: Mapping[str, Any]) -> TeacherPotentials:
+        """What it says of every sentence of a batch, as a data loader gives it; every weight is 1."""
         ...

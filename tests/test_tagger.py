@@ -278,6 +278,30 @@ def test_the_tagger_accepts_teachers_that_fit(vocab):
     model.check_teachers([description(), description(labels=tuple(reversed(LABELS)))])
 
 
+def test_reliability_reaches_the_objective(instances, vocab):
+    """Of each of two teachers its own, and only where it teaches."""
+    batch = make_batch(instances[:3], vocab)
+    model = make_model(vocab, objective={"type": "posterior", "token_weighting": "reliability"})
+    model.check_teachers([description(calibrated=True)])
+    tables = torch.tensor([[0.3], [0.5], [0.0]]), torch.tensor([[0.1], [0.0], [0.0]])
+    weights = [0.5, 1.0, 0.0], [0.5, 0.0, 0.0]
+    slots = [
+        make_teacher(batch, vocab, share, seed)._replace(reliability=table)
+        for seed, (share, table) in enumerate(zip(weights, tables, strict=True))
+    ]
+    batch["teacher"] = TeacherBatch(slots, torch.tensor(1.0))
+    output = model(**move_to_device(batch, torch.device("cpu")))
+    student = model.crf(output["emissions"], output["mask"])
+    one, two = (
+        -(LinearChainCRF(*slot[:4], mask=output["mask"]).marginals * student.log_marginals).sum(dim=(1, 2))
+        for slot in slots
+    )
+    nll = -student.log_prob(batch["tags"])
+    expected = torch.stack([(0.3 * one[0] + 0.1 * two[0]) / 2, 0.5 * one[1], nll[2]])
+    torch.testing.assert_close(output["loss"], expected.mean())
+    assert model.get_metrics()["objective/token_weight"] == pytest.approx((0.5 * 0.3 + 0.5 + 0.5 * 0.1) / 2)
+
+
 def test_the_log_says_which_teachers_labellings_are_computed(vocab, caplog):
     model = make_model(vocab, objective={"type": "k_best", "k": 2, "labellings": "legal"})
     with caplog.at_level("INFO", logger="structkd_plugin.tagger"):
@@ -312,8 +336,20 @@ def test_the_log_says_which_teachers_labellings_are_computed(vocab, caplog):
             {"kind": "log_probabilities"},
             "needs a teacher with transitions",
         ),
+        (
+            {"type": "weighted_sum", "objectives": [{"type": "posterior", "token_weighting": "reliability"}]},
+            {},
+            "weighted_sum weighs words .* teacher stores/en is not calibrated: run `allennlp calibrate-teacher` on its",
+        ),
     ],
-    ids=["no-objective", "labels-differ", "encodings-differ", "k_best-of-softmax", "sum-with-k_best-of-softmax"],
+    ids=[
+        "no-objective",
+        "labels-differ",
+        "encodings-differ",
+        "k_best-of-softmax",
+        "sum-with-k_best-of-softmax",
+        "reliability-of-uncalibrated",
+    ],
 )
 def test_teachers_that_do_not_fit_are_refused(vocab, objective, changes, message):
     model = make_model(vocab, **({"objective": objective} if objective else {}))

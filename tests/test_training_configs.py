@@ -22,6 +22,7 @@ OBJECTIVES = {
     "posterior": Posterior,
     "posterior_top_wk": WeightedSum,
     "cross_entropy": CrossEntropy,
+    "self_distillation": CrossEntropy,
 }
 
 
@@ -54,7 +55,9 @@ def test_configuration_is_built(config, build):
     callbacks = [type(callback).__name__ for callback in trainer._callbacks]
     assert (trainer.model.objective is None) == (objective is None)
     assert objective is None or isinstance(trainer.model.objective, objective)
-    assert ("TeacherCallback" in callbacks) == (objective is not None)
+    itself = config.stem == "self_distillation"
+    assert ("TeacherCallback" in callbacks) == (objective is not None and not itself)
+    assert ("SelfTeacherCallback" in callbacks) == itself
     assert trainer.model.crf.learn_transitions == (config.stem not in ("softmax", "token"))
     assert config.stem != "top_wk" or trainer.model.objective.weighted
     assert len(trainer.model.labels) == 17

@@ -109,7 +109,8 @@ class LinearChainCRFLayer(torch.nn.Module):
         for name, shape, barrier in zip(names, shapes, barriers, strict=True):
             table = getattr(self, name).detach() if self.learn_transitions else torch.zeros(shape)
             if self.constrained and self.constraints_in == "everywhere":
-                table = table + self.get_buffer(barrier)
+                limits = self.get_buffer(barrier)
+                table = table.to(limits.device) + limits
             tables.append(table)
         return tables[0], tables[1], tables[2]
 

@@ -53,7 +53,11 @@ class KBest(Objective):
         return "weighted_k_best" if self.weighted else "k_best"
 
     def __call__(
-        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
+        self,
+        teacher: LinearChainCRF,
+        student: LinearChainCRF,
+        legal: Optional[KBestLabellings] = None,
+        reliability: Optional[torch.Tensor] = None,
     ) -> ObjectiveValue:
         """The objective for each sentence."""
         if not self.legal_labellings:

@@ -15,7 +15,7 @@ class ObjectiveValue(NamedTuple):
     """An objective of every sentence, and what else is worth seeing in the logs."""
 
     value: torch.Tensor  # (B,), nats per sentence
-    reported: Dict[str, torch.Tensor]  # name -> (B,), nats per sentence, without gradient
+    reported: Dict[str, torch.Tensor]  # name -> (B,), without gradient; nats per sentence, but for weights
 
 
 class Objective(CheckedOptions, Registrable):
@@ -37,6 +37,9 @@ class Objective(CheckedOptions, Registrable):
     # How many of the teacher's best legal labellings it has to be given.
     legal_labellings = 0
 
+    # Whether it has to be given how reliable the teacher is.
+    needs_reliability = False
+
     def __init__(self, temperature: float = 1.0) -> None:
         if not 0.0 < temperature < float("inf"):
             raise ConfigurationError(
@@ -46,7 +49,11 @@ class Objective(CheckedOptions, Registrable):
         self.temperature = temperature
 
     def __call__(
-        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
+        self,
+        teacher: LinearChainCRF,
+        student: LinearChainCRF,
+        legal: Optional[KBestLabellings] = None,
+        reliability: Optional[torch.Tensor] = None,
     ) -> ObjectiveValue:
         """
         The objective for each sentence.
@@ -58,6 +65,9 @@ class Objective(CheckedOptions, Registrable):
         legal : `KBestLabellings`, optional
             The teacher's best legal labellings, at least `legal_labellings` of them where that is not 0, with their
             scores at temperature 1.
+        reliability : `torch.Tensor`, optional
+            Shape (B, R): how often the teacher was right, by how probable its most probable label was; needed where
+            `needs_reliability`.
         """
         value, reported = self.evaluate(teacher.temper(self.temperature), student.temper(self.temperature))
         return ObjectiveValue(value * self.temperature**2, reported)

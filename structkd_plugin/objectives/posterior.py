@@ -1,41 +1,20 @@
 """The objective on the token marginals of forward-backward (P1, equation 13)."""
 
-from typing import Optional
+from typing import Optional, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.crf import LinearChainCRF
-from structkd_plugin.objectives.objective import Objective, ObjectiveValue
-from structkd_plugin.teacher_batch import KBestLabellings
+from structkd_plugin.objectives.objective import Objective
+from structkd_plugin.objectives.token_objective import TokenObjective
+from structkd_plugin.objectives.token_weighting import TokenWeighting
 
 TEMPER = ("potentials", "marginals")
 
 
-def token_cross_entropy(q_teacher: torch.Tensor, log_q_student: torch.Tensor) -> torch.Tensor:
-    """
-    −Σ_t Σ_y q_T,t(y) log q_S,t(y), shape (B,), nats.
-
-    # Parameters
-
-    q_teacher : `torch.Tensor`
-        Shape (B, T, L), probabilities, rows of 0 at masked words.
-    log_q_student : `torch.Tensor`
-        Shape (B, T, L), log-probabilities, −inf where forbidden.
-
-    # Returns
-
-    `torch.Tensor` : shape (B,); +inf where the student forbids what the teacher finds possible.
-    """
-    impossible = log_q_student == -float("inf")
-    # 0 · log 0 is 0
-    finite = -(q_teacher * torch.where(impossible, torch.zeros_like(log_q_student), log_q_student)).sum(dim=(1, 2))
-    contradicted = (impossible & (q_teacher > 0)).flatten(1).any(dim=1)
-    return torch.where(contradicted, torch.full_like(finite, float("inf")), finite)
-
-
 @Objective.register("posterior")
-class Posterior(Objective):
+class Posterior(TokenObjective):
     """
     −Σ_t Σ_y q_T,t(y) log q_S,t(y): cross-entropy of the token marginals of both sides (P1, equation 13).
 
@@ -48,34 +27,38 @@ class Posterior(Objective):
     temper : `str`, optional (default = "potentials")
         "potentials" divides the potentials of both sides before forward-backward. "marginals" raises the token
         marginals of both sides to the power 1/temperature and normalises them again, as P1's code does.
+    token_weighting : `TokenWeighting`, optional (default = every word counts alike)
     """
 
     name = "posterior"
 
-    def __init__(self, temperature: float = 1.0, temper: str = "potentials") -> None:
-        super().__init__(temperature)
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        temper: str = "potentials",
+        token_weighting: Optional[TokenWeighting] = None,
+    ) -> None:
+        super().__init__(temperature, token_weighting)
         if temper not in TEMPER:
             raise ConfigurationError(f"objective.temper must be one of {', '.join(TEMPER)}, not {temper!r}")
         self.temper = temper
 
-    def __call__(
-        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
-    ) -> ObjectiveValue:
-        """The objective for each sentence."""
+    def token_distributions(
+        self, teacher: LinearChainCRF, student: LinearChainCRF
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """The token marginals of both sides, tempered before or after forward-backward."""
         if self.temper == "potentials" or self.temperature == 1.0:
-            return super().__call__(teacher, student)
+            return teacher.temper(self.temperature).marginals, student.temper(self.temperature).log_marginals
         q = _sharpen(teacher.log_marginals, self.temperature).exp() * _words(teacher)
-        value = token_cross_entropy(q, _sharpen(student.log_marginals, self.temperature))
-        return ObjectiveValue(value * self.temperature**2, {})
-
-    def evaluate(self, teacher: LinearChainCRF, student: LinearChainCRF) -> ObjectiveValue:
-        """The objective for tempered distributions."""
-        return ObjectiveValue(token_cross_entropy(teacher.marginals, student.log_marginals), {})
+        return q, _sharpen(student.log_marginals, self.temperature)
 
 
 def _sharpen(log_q: torch.Tensor, temperature: float) -> torch.Tensor:
     """log of q^(1/temperature) normalised for each word, shape (B, T, L)."""
-    return torch.log_softmax(log_q / temperature, dim=2)
+    # The softmax of a sentence nothing is allowed for, −inf throughout, would be NaN.
+    possible = (log_q > -float("inf")).any(dim=2, keepdim=True)
+    sharpened = torch.log_softmax(torch.where(possible, log_q, torch.zeros_like(log_q)) / temperature, dim=2)
+    return torch.where(possible, sharpened, log_q)
 
 
 def _words(distribution: LinearChainCRF) -> torch.Tensor:

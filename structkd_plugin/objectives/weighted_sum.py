@@ -42,15 +42,20 @@ class WeightedSum(Objective):
         self.weights = weights
         self.needs_transitions = any(objective.needs_transitions for objective in objectives)
         self.legal_labellings = max(objective.legal_labellings for objective in objectives)
+        self.needs_reliability = any(objective.needs_reliability for objective in objectives)
 
     def __call__(
-        self, teacher: LinearChainCRF, student: LinearChainCRF, legal: Optional[KBestLabellings] = None
+        self,
+        teacher: LinearChainCRF,
+        student: LinearChainCRF,
+        legal: Optional[KBestLabellings] = None,
+        reliability: Optional[torch.Tensor] = None,
     ) -> ObjectiveValue:
         """The weighted sum; the temperatures are those of its objectives."""
         reported: Dict[str, torch.Tensor] = {}
         values = []
         for weight, objective in zip(self.weights, self.objectives, strict=True):
-            value, details = objective(teacher, student, legal)
+            value, details = objective(teacher, student, legal, reliability)
             values.append(weight * value)
             for name, detail in {objective.name: value.detach(), **details}.items():
                 # Two of a kind, of different temperatures say, are told apart by a number.

@@ -107,7 +107,7 @@ class TeacherCallback(CheckedOptions, TrainerCallback):
             num_epochs=trainer._num_epochs,
             missing=self._missing,
         )
-        trainer.data_loader = self._loader
+        self._loader.put_in(trainer)
 
     def on_end(
         self,

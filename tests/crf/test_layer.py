@@ -73,6 +73,12 @@ def test_tables_are_those_of_the_distribution_that_training_sees(constraints_in)
     assert not any(table.requires_grad for table in layer.tables())
 
 
+@pytest.mark.parametrize("learn_transitions", [True, False], ids=["learned", "none"])
+def test_constrained_tables_are_where_the_layer_is(learn_transitions):
+    layer = LinearChainCRFLayer(5, chain_constraints(LABELS, "BIO"), "everywhere", learn_transitions)
+    assert {table.device.type for table in layer.to("meta").tables()} == {"meta"}
+
+
 def test_constraints_hold_where_they_are_asked_for():
     torch.manual_seed(1)
     emissions = torch.randn(3, 6, 5)
