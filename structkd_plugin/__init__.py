@@ -9,9 +9,10 @@ from importlib.util import find_spec
 
 if find_spec("allennlp") is not None:
     try:
-        from structkd_plugin import allennlp_compat
+        from structkd_plugin import allennlp_compat, archive_safety
 
         allennlp_compat.apply()
+        archive_safety.guard()
 
         from structkd_plugin import (  # noqa: F401
             objectives,
