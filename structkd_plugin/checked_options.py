@@ -27,7 +27,8 @@ class CheckedOptions(FromParams):
     ) -> Any:
         """Check the options, then do what AllenNLP does."""
         # With a constructor to call, AllenNLP has taken the type out and found this class by it.
-        if constructor_to_call is not None and isinstance(params, Params):
+        found = constructor_to_call is not None or not issubclass(cls, Registrable)
+        if found and isinstance(params, Params):
             _check(cls, params.as_dict(quiet=True))
         return super().from_params(
             params=params,

@@ -273,6 +273,13 @@ class StructuredTagger(CheckedOptions, Model):
                         else "set token_weighting of the objective to confidence or entropy"
                     )
                 )
+            if self.objective.ignores_transitions and teacher.converted_from is not None:
+                raise ConfigurationError(
+                    f"the objective {self.objective.name} ignores transitions, by which alone the teacher "
+                    f"{teacher.name}, converted from {teacher.converted_from}, tells some labels of "
+                    f"{teacher.label_encoding} apart: use another objective, such as posterior, or give the student "
+                    f"the labels of {teacher.converted_from}"
+                )
             if teacher.stored and teacher.k_best < self.objective.legal_labellings:
                 logger.info(
                     "the %d best legal labellings of teacher %s are computed at every step, as its store has %d of a "

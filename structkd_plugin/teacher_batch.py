@@ -59,6 +59,8 @@ class TeacherDescription(NamedTuple):
     k_best: int = 0  # how many of the best legal labellings of a sentence its store has
     calibrated: bool = False  # whether its potentials come with `reliability`
     stored: bool = True  # whether what it says was computed before the training
+    # The coarser scheme of its own that its labels were converted from: only transitions tell some of them apart.
+    converted_from: Optional[str] = None
 
 
 @runtime_checkable

@@ -1,6 +1,7 @@
 """Every configuration that is shipped can be built, and does what its name says."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from allennlp.common.util import prepare_environment
 
 import structkd_plugin  # noqa: F401 (registers the components)
 from structkd_plugin.objectives import CrossEntropy, Emission, KBest, Posterior, WeightedSum
+from structkd_plugin.teacher.teacher_entry import TeacherEntry
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = sorted((ROOT / "training_configs").glob("*.jsonnet"))
@@ -23,6 +25,9 @@ OBJECTIVES = {
     "posterior_top_wk": WeightedSum,
     "cross_entropy": CrossEntropy,
     "self_distillation": CrossEntropy,
+    "weak_teacher": Posterior,
+    "several_teachers": Posterior,
+    "zero_shot": Posterior,
 }
 
 
@@ -63,6 +68,59 @@ def test_configuration_is_built(config, build):
     assert len(trainer.model.labels) == 17
 
 
+def teachers_of(name):
+    """By language the teachers that a configuration names."""
+    stores = json.loads(evaluate_file(str(ROOT / "training_configs" / name)))["trainer"]["callbacks"][1]["stores"]
+    return {language: TeacherEntry.list_of(given) for language, given in stores.items()}
+
+
+def test_a_weaker_teacher_has_less_data_and_is_one_languages():
+    raw = json.loads(evaluate_file(str(ROOT / "training_configs" / "weak_teacher_en.jsonnet")))
+    assert raw["dataset_reader"]["sampling"] == {"max_per_language": 100}
+    assert "sampling" not in raw["validation_dataset_reader"]
+    paths = {
+        language: [entry.path for entry in entries] for language, entries in teachers_of("weak_teacher.jsonnet").items()
+    }
+    assert paths == {"en": ["runs/weak_stores/en"], **{other: [f"runs/stores/{other}"] for other in ("de", "es", "ru")}}
+
+
+def test_several_teachers_have_weights():
+    for entries in teachers_of("several_teachers.jsonnet").values():
+        assert [entry.weight for entry in entries] == [2, 1]
+
+
+class TestZeroShot:
+    def test_the_target_has_text_and_the_teachers_of_the_others(self, build):
+        trained = build(ROOT / "training_configs" / "zero_shot.jsonnet")
+        reader = trained.trainer.data_loader.reader
+        languages = {"labelled": set(), "text": set()}
+        paths = json.loads(evaluate_file(str(ROOT / "training_configs" / "zero_shot.jsonnet")))["train_data_path"]
+        for sentence in reader.all_sentences(paths):
+            languages["text" if sentence.tags is None else "labelled"].add(sentence.language)
+        assert languages == {"labelled": {"de", "en", "es"}, "text": {"ru"}}
+        teachers = teachers_of("zero_shot.jsonnet")
+        assert [entry.path for entry in teachers["ru"]] == [
+            f"runs/stores/ru_from_{other}" for other in ("de", "en", "es")
+        ]
+        assert [entry.weight for entry in teachers["ru"]] == pytest.approx([1 / 3] * 3)
+        assert [entry.path for entry in teachers["en"]] == ["runs/stores/en"]
+
+    def test_no_tag_of_the_target_is_seen_before_the_test(self):
+        raw = json.loads(evaluate_file(str(ROOT / "training_configs" / "zero_shot.jsonnet")))
+        assert "ru" not in raw["validation_data_path"]
+        assert raw["test_data_path"]["ru"] == "fixtures/upos/ru/test.conllu"
+
+    @pytest.mark.parametrize("temperature", [0.1, 1, 5])
+    def test_weights_are_the_softmax_of_similarities(self, temperature, tmp_path):
+        similarities = {"de": 0.6, "en": 0.4, "es": -2.0}
+        config = tmp_path / "weights.jsonnet"
+        library = ROOT / "training_configs" / "similarity.libsonnet"
+        config.write_text(f"(import '{library}').weights({json.dumps(similarities)}, {temperature})")
+        weights = json.loads(evaluate_file(str(config)))
+        masses = {language: math.exp(value / temperature) for language, value in similarities.items()}
+        assert weights == pytest.approx({language: mass / sum(masses.values()) for language, mass in masses.items()})
+
+
 def test_the_transition_table_has_its_own_learning_rate(build):
     trainer = build(ROOT / "training_configs" / "baseline.jsonnet").trainer
     rates = {id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]}
@@ -85,12 +143,16 @@ def test_another_task_is_one_block(build, tmp_path):
         ("(import '{}/base.libsonnet')", "set `task`"),
         ("(import '{}/teacher.libsonnet')", "set `language`"),
         (
+            "(import '{}/zero_shot.jsonnet') + {{ temperature:: 0 }}",
+            "the temperature of the weights is 0, but must be above 0",
+        ),
+        (
             "(import '{}/posterior.jsonnet') + {{ hiden_size:: 7 }}",
             "no option hiden_size; the options are .*hidden_size",
         ),
         ("(import '{}/baseline.jsonnet') + {{ temperature:: 2 }}", "no option temperature"),
     ],
-    ids=["task", "language", "misspelt", "of-another-method"],
+    ids=["task", "language", "temperature", "misspelt", "of-another-method"],
 )
 def test_what_is_required_or_misspelt_is_named(jsonnet, message, tmp_path):
     config = tmp_path / "incomplete.jsonnet"

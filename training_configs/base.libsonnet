@@ -7,6 +7,7 @@
   languages:: self.task.languages,
 
   // The objective of distillation, and the folder with a store named after each language; null without teachers.
+  // Where languages have several teachers, or teachers have options: an object, as the callback's own `stores`.
   objective:: null,
   stores:: null,
   schedule:: { type: 'linear' },
@@ -113,7 +114,10 @@
     callbacks: ['structkd_random_state'] + (
       if experiment.stores == null then [] else [{
         type: 'structkd_teacher',
-        stores: { [language]: experiment.stores + '/' + language for language in experiment.languages },
+        stores: if std.isObject(experiment.stores) then experiment.stores else {
+          [language]: experiment.stores + '/' + language
+          for language in experiment.languages
+        },
         schedule: experiment.schedule,
       }]
     ),

@@ -21,6 +21,7 @@ class Emission(TokenObjective):
     """
 
     name = "emission"
+    ignores_transitions = True
 
     def token_distributions(
         self, teacher: LinearChainCRF, student: LinearChainCRF

@@ -34,6 +34,9 @@ class Objective(CheckedOptions, Registrable):
     # Whether a teacher without transitions (a softmax tagger) has too little to say.
     needs_transitions = False
 
+    # Whether it does without the transitions of a teacher that has some.
+    ignores_transitions = False
+
     # How many of the teacher's best legal labellings it has to be given.
     legal_labellings = 0
 

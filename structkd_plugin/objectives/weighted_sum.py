@@ -41,6 +41,7 @@ class WeightedSum(Objective):
         self.objectives = objectives
         self.weights = weights
         self.needs_transitions = any(objective.needs_transitions for objective in objectives)
+        self.ignores_transitions = any(objective.ignores_transitions for objective in objectives)
         self.legal_labellings = max(objective.legal_labellings for objective in objectives)
         self.needs_reliability = any(objective.needs_reliability for objective in objectives)
 

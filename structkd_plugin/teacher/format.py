@@ -109,6 +109,24 @@ class Teacher:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """
+    How far the teacher's probabilities can be believed, found on development data.
+
+    # Parameters
+
+    temperature : `float`
+        Above 0; what the teacher's potentials are divided by.
+    reliability : `Tuple[float, ...]`
+        R numbers in [0, 1]: how often the teacher's most probable label of a word was right where its probability at
+        this temperature was in [r/R, (r + 1)/R), the last including 1.
+    """
+
+    temperature: float
+    reliability: Tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What is committed of one writer's series: the only thing that says which files count."""
 
@@ -120,6 +138,7 @@ class Manifest:
     sentences: Dict[str, int]  # by language
     words: Dict[str, int]  # by language
     shards: Tuple[ShardEntry, ...]
+    calibration: Optional[Calibration] = None
 
     def to_bytes(self) -> bytes:
         """The manifest as the bytes of its file: JSON in one form only, so that no altered byte goes unnoticed."""
@@ -162,10 +181,14 @@ class Manifest:
         del content["format"], content["version"]
         teacher = content.pop("teacher")
         shards = content.pop("shards")
+        calibration = content.pop("calibration", None)
         try:
+            if calibration is not None:
+                calibration = Calibration(**{**calibration, "reliability": tuple(calibration["reliability"])})
             return cls(
                 teacher=Teacher(**{**teacher, "labels": tuple(teacher["labels"])}),
                 shards=tuple(ShardEntry(**{**shard, "languages": tuple(shard["languages"])}) for shard in shards),
+                calibration=calibration,
                 **content,
             )
         except TypeError as error:

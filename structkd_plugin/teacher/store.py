@@ -15,6 +15,7 @@ from structkd_plugin.teacher.format import (
     KEY_BYTES,
     TABLE_NAMES,
     TABLES_FILE,
+    Calibration,
     Manifest,
     ShardEntry,
     Teacher,
@@ -74,6 +75,7 @@ class TeacherStore:
     def __init__(self, path: Path, manifests: Sequence[Manifest]) -> None:
         self.path = path
         self._teacher = manifests[0].teacher
+        self._calibration = manifests[0].calibration
         self._shards: List[ShardEntry] = [shard for manifest in manifests for shard in manifest.shards]
         self._tables = _read_tables(path, manifests)
         keys, ordinals, starts = _build_index(path, self._shards, self._teacher)
@@ -159,6 +161,11 @@ class TeacherStore:
     def legal_k_best(self) -> int:
         """K of the K best labellings legal under `label_encoding` that each record has; 0 where it has none of them."""
         return self._teacher.k_best if self._teacher.k_best_scheme == self._teacher.label_encoding else 0
+
+    @property
+    def calibration(self) -> Optional[Calibration]:
+        """How far its probabilities can be believed, if that was found out."""
+        return self._calibration
 
     @property
     def tables(self) -> Tables:

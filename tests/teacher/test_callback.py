@@ -2,11 +2,13 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
+import torch
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
@@ -17,6 +19,7 @@ from structkd_plugin.decorating_loader import DecoratingDataLoader
 from structkd_plugin.readers.column_reader import ColumnReader
 from structkd_plugin.schedules import ConstantSchedule, LinearSchedule
 from structkd_plugin.teacher.callback import TeacherCallback
+from structkd_plugin.teacher.format import Calibration, Manifest
 from structkd_plugin.teacher.loader import TeacherDataLoader
 from structkd_plugin.teacher_batch import TeacherDescription
 
@@ -135,7 +138,119 @@ def test_a_store_that_is_not_needed_is_a_warning(store: str, caplog: pytest.LogC
     )
 
 
+def in_scheme(trainer: Any, label_encoding: Optional[str]) -> Any:
+    trainer.model.label_encoding = label_encoding
+    return trainer
+
+
+class TestTeachersOfTheirOwn:
+    """Teachers whose tag set, scheme or say is their own."""
+
+    def test_weights(self, store: str, tmp_path: Path) -> None:
+        write_store(tmp_path / "second", TRAINING)
+        trainer = trainer_for()
+        callback(
+            stores={"en": [{"path": store, "weight": 3}, str(tmp_path / "second")], "de": {"path": store, "weight": 2}}
+        ).on_start(trainer)
+        for batch in _indexed(trainer):
+            for row, sentence in enumerate(batch["metadata"]):
+                found = [slot.weight[row].item() for slot in batch["teacher"].teachers]
+                assert found[:2] == ([0.75, 0.25] if sentence["language"] == "en" else [1, 0][: len(found)])
+        # One teacher, whatever its weights.
+        assert [description.languages for description in trainer.model.descriptions] == [("en", "de"), ("en",)]
+
+    def test_the_model_hears_of_them_as_they_are_to_it(self, store: str, tmp_path: Path) -> None:
+        person = {"labels": ("O", "B-PERSON", "I-PERSON", "B-MISC", "I-MISC"), **WITH_K_BEST}
+        write_store(tmp_path / "person", TRAINING, kind="log_probabilities", **person)
+        labels = ("O", "B-PER", "I-PER", "E-PER", "S-PER")
+        trainer = in_scheme(trainer_for(labels=labels), "BIOES")
+        entry = {"path": str(tmp_path / "person"), "label_map": {"PERSON": "PER", "MISC": None}}
+        callback(stores={"en": [store, entry], "de": store}).on_start(trainer)
+        assert trainer.model.descriptions == [
+            TeacherDescription(store, ("en", "de"), labels, "potentials", "BIOES", converted_from="BIO"),
+            TeacherDescription(str(tmp_path / "person"), ("en",), labels, "potentials", "BIOES", converted_from="BIO"),
+        ]
+        for batch in _indexed(trainer):
+            for slot in batch["teacher"].teachers:
+                assert slot.emissions.shape[2] == 5
+
+    def test_the_best_labellings_of_a_converted_teacher_are_its_own(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "store", TRAINING, **WITH_K_BEST)
+        trainer = in_scheme(trainer_for(labels=("O", "B-PER", "I-PER", "E-PER", "S-PER")), "BIOES")
+        callback(stores={language: str(tmp_path / "store") for language in ("en", "de")}).on_start(trainer)
+        assert [description.k_best for description in trainer.model.descriptions] == [3]
+
+    def test_absent_labels(self, store: str) -> None:
+        labels = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+        entry = {"path": store, "absent_labels": "impossible"}
+        trainer = trainer_for(labels=labels)
+        callback(stores={"en": entry, "de": entry}).on_start(trainer)
+        assert [description.labels for description in trainer.model.descriptions] == [labels]
+        batch = next(iter(_indexed(trainer)))
+        assert (batch["teacher"].teachers[0].emissions[:, 0, 3:] == -torch.inf).all()
+
+    def test_one_store_told_in_two_ways_is_two_teachers(self, tmp_path: Path) -> None:
+        write_store(tmp_path / "store", TRAINING, labels=("O", "B-PER", "I-PER", "B-HUMAN", "I-HUMAN"))
+        path = str(tmp_path / "store")
+        ways: List[Dict[str, Any]] = [{"HUMAN": None}, {"PER": None, "HUMAN": "PER"}]
+        trainer = trainer_for()
+        entries = [{"path": path, "label_map": way} for way in ways]
+        callback(stores={"en": entries, "de": entries[0]}).on_start(trainer)
+        assert [description.languages for description in trainer.model.descriptions] == [("en", "de"), ("en",)]
+        first, second = next(iter(_indexed(trainer)))["teacher"].teachers
+        assert not torch.equal(first.emissions, second.emissions)
+
+    def test_calibrated(self, store: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"store has no calibration, .*`allennlp calibrate-teacher` on it"):
+            callback(stores={"en": store, "de": store}, calibrated=True).on_start(trainer_for())
+        manifest = Path(store, "manifest.main.json")
+        calibration = Calibration(2.0, (0.5, 0.75))
+        manifest.write_bytes(replace(Manifest.read(manifest), calibration=calibration).to_bytes())
+        trainer = trainer_for()
+        callback(stores={"en": store, "de": store}, calibrated=True).on_start(trainer)
+        batch = next(iter(_indexed(trainer)))
+        assert batch["teacher"].teachers[0].reliability.tolist() == [[0.5, 0.75]] * 2
+
+
 class TestRefusals:
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            ({"path": "x", "wieght": 2}, "language en: TeacherEntry has no option 'wieght'; did you mean 'weight'?"),
+            ({"weight": 2}, 'language en: key "path" is required'),
+            ({"path": "x", "weight": 0}, "`weight` of the teacher in x is 0, but must be a finite number above 0"),
+            ({"path": "x", "weight": -1.5}, "is -1.5, but must be"),
+            ({"path": "x", "weight": float("nan")}, "is nan, but must be"),
+            ({"path": "x", "weight": "much"}, "language en: Expected weight to be numeric"),
+            ({"path": "x", "label_map": {"A": 3}}, "`label_map` of the teacher in x .* not {'A': 3}"),
+            ({"path": "x", "label_map": ["A"]}, "`label_map` of the teacher in x"),
+            (
+                {"path": "x", "absent_labels": "zero"},
+                "`absent_labels` of the teacher in x is one of error, impossible, not 'zero'",
+            ),
+            ({"path": ""}, "`path` is empty"),
+            (3, "a teacher is the directory of a store, or an object with its `path`, not 3"),
+            (["x", 3], "a teacher is the directory of a store"),
+        ],
+        ids=str,
+    )
+    def test_a_teacher_that_is_none(self, entry: Any, message: str) -> None:
+        with pytest.raises(ConfigurationError, match=message):
+            callback(stores={"en": entry})
+
+    def test_a_map_that_names_what_is_not_there(self, store: str) -> None:
+        entry = {"path": store, "label_map": {"PERSON": "PER"}}
+        with pytest.raises(ConfigurationError, match=r"teacher in .*store names 'PERSON', .* \(it has PER\)"):
+            callback(stores={"en": entry, "de": store}).on_start(trainer_for())
+
+    def test_a_scheme_that_cannot_be_told(self, tmp_path: Path) -> None:
+        write_store(
+            tmp_path / "store", TRAINING, labels=("O", "S-PER", "B-PER", "I-PER", "E-PER"), label_encoding="BIOES"
+        )
+        trainer = in_scheme(trainer_for(labels=LABELS), "BIO")
+        with pytest.raises(ConfigurationError, match="store writes spans as BIOES and the student as BIO"):
+            callback(stores={"en": str(tmp_path / "store")}).on_start(trainer)
+
     def test_labels_that_differ(self, store: str) -> None:
         trainer = trainer_for(labels=("O", "B-PER", "B-LOC", "I-LOC"))
         message = (
@@ -222,7 +337,10 @@ def test_a_lazy_loader_is_checked_batch_by_batch(store: str, tmp_path: Path, cap
 
 def test_constructor_takes_what_configurations_say(store: str) -> None:
     made = callback(stores={"en": store, "de": [store, store]}, schedule={"type": "constant", "value": 1})
-    assert made._paths == {"en": [store], "de": [store, store]}
+    assert {language: [entry.path for entry in entries] for language, entries in made._entries.items()} == {
+        "en": [store],
+        "de": [store, store],
+    }
     assert isinstance(made._schedule, ConstantSchedule)
     assert isinstance(callback(stores={"en": store})._schedule, LinearSchedule)
 

@@ -1,5 +1,6 @@
 """The teacher loader gives every sentence its own teachers' potentials, in the student's label order."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
@@ -12,12 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structkd_plugin.schedules import ConstantSchedule, LinearSchedule, Schedule
+from structkd_plugin.teacher.format import Calibration, Manifest
+from structkd_plugin.teacher.label_translation import LabelTranslation, TagSet
 from structkd_plugin.teacher.loader import AlignedTeacher, TeacherDataLoader
+from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher_batch import TeacherBatch
 
 from .stores import LABELS, SENTENCES, WITH_K_BEST, Spoken, emissions_of, k_best_of, tables_of, write_store
 
 STUDENT = ("I-PER", "O", "B-PER")
+FINER = ("S-PER", "O", "B-PER", "M-PER", "E-PER", "S-MISC")
 
 
 def metadata_of(sentence: Spoken) -> Dict[str, Any]:
@@ -152,6 +157,16 @@ class TestBestLabellings:
         assert (slot.k_best.scores[1:] == -torch.inf).all()
 
 
+@pytest.fixture(scope="module")
+def subsets(tmp_path_factory: pytest.TempPathFactory) -> List[TeacherStore]:
+    """Of every choice among the three English sentences a store; bit i of its number says whether it has i."""
+    path = tmp_path_factory.mktemp("subsets")
+    return [
+        write_store(path / str(number), [*(SENTENCES[i] for i in range(3) if number >> i & 1), SENTENCES[3]])
+        for number in range(8)
+    ]
+
+
 class TestSeveralTeachers:
     def test_they_share_the_weight(self, tmp_path: Path) -> None:
         stores = [write_store(tmp_path / str(seed), seed=seed) for seed in range(3)]
@@ -179,6 +194,146 @@ class TestSeveralTeachers:
         np.testing.assert_array_equal(
             first(loader).teachers[0].emissions[0], emissions_of(SENTENCES[0], STUDENT, seed=1)
         )
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        weights=st.lists(st.floats(0.01, 100), min_size=3, max_size=3),
+        numbers=st.lists(st.integers(0, 7), min_size=3, max_size=3),
+    )
+    def test_weights_are_shares_of_those_that_have_the_sentence(
+        self, subsets: List[TeacherStore], weights: List[float], numbers: List[int]
+    ) -> None:
+        teachers = [
+            AlignedTeacher.of(subsets[number], STUDENT, weight=weight)
+            for weight, number in zip(weights, numbers, strict=True)
+        ]
+        loader = TeacherDataLoader(Batches([SENTENCES[:3]]), {"en": teachers}, ConstantSchedule(1.0), 1, "skip")
+        found = torch.stack([slot.weight for slot in first(loader).teachers])
+        for row in range(3):
+            present = [weight * (number >> row & 1) for weight, number in zip(weights, numbers, strict=True)]
+            total = sum(present) or 1.0
+            assert found[:, row].tolist() == pytest.approx([weight / total for weight in present], rel=1e-6)
+
+    def test_a_store_may_have_another_weight_in_another_language(self, tmp_path: Path) -> None:
+        shared, other = write_store(tmp_path / "shared"), write_store(tmp_path / "other", seed=5)
+        light, heavy = (AlignedTeacher.of(shared, STUDENT, weight=weight) for weight in (1.0, 3.0))
+        teachers = {"en": [light, AlignedTeacher.of(other, STUDENT)], "de": [heavy, AlignedTeacher.of(other, STUDENT)]}
+        batch = first(TeacherDataLoader(Batches([SENTENCES]), teachers, ConstantSchedule(1.0), 1))
+        assert batch.teachers[0].weight.tolist() == [0.5, 0.5, 0.5, 0.75, 0.75]
+        for row, sentence in enumerate(SENTENCES):
+            expected = emissions_of(sentence, STUDENT)
+            np.testing.assert_array_equal(batch.teachers[0].emissions[row, : len(expected)], expected)
+
+
+def test_other_labels_and_another_scheme(tmp_path: Path) -> None:
+    """What the translation says of a sentence is what the batch has of it."""
+    plain = write_store(tmp_path / "plain", SENTENCES[:2], labels=("O", "B-PERSON", "I-PERSON"), **WITH_K_BEST)
+    finer = write_store(tmp_path / "finer", SENTENCES[3:], labels=FINER, label_encoding="BMES")
+    student = TagSet(("S-PER", "I-PER", "E-PER", "O", "B-PER", "B-LOC", "E-LOC"), "BIOES")
+    translations = [
+        LabelTranslation.of(
+            "store", store.kind, TagSet(store.labels, store.label_encoding), student, label_map, "impossible"
+        )
+        for store, label_map in ((plain, {"PERSON": "PER"}), (finer, {"MISC": None}))
+    ]
+    teachers = {
+        language: [AlignedTeacher.of(store, student.labels, translation)]
+        for language, store, translation in zip(("en", "de"), (plain, finer), translations, strict=True)
+    }
+    batches = Batches([SENTENCES[:2] + SENTENCES[3:], SENTENCES[:2]])
+    mixed, english = (
+        batch["teacher"].teachers[0] for batch in TeacherDataLoader(batches, teachers, ConstantSchedule(1.0), 1)
+    )
+    # One of the two teachers was conditioned, so that its best labellings are others.
+    assert mixed.k_best is None
+    assert english.k_best is not None
+    for row, (sentence, store, translation) in enumerate(
+        zip(
+            SENTENCES[:2] + SENTENCES[3:],
+            [plain] * 2 + [finer] * 2,
+            [translations[0]] * 2 + [translations[1]] * 2,
+            strict=True,
+        )
+    ):
+        emissions = torch.from_numpy(emissions_of(sentence, store.labels))
+        assert torch.equal(mixed.emissions[row, : len(emissions)], translation.emissions(emissions))
+        assert not mixed.emissions[row, len(emissions) :].any()
+        for name, table in translation.tables(store.tables)._asdict().items():
+            assert torch.equal(getattr(mixed, name)[row], table)
+    absent = [student.labels.index(label) for label in ("B-LOC", "E-LOC")]
+    assert (mixed.emissions[0, :2, absent] == -torch.inf).all()
+    for row, sentence in enumerate(SENTENCES[:2]):
+        tags, scores = k_best_of(sentence, 3, plain.labels)
+        expected = translations[0].tags(torch.from_numpy(tags).long(), torch.tensor([len(tags)]))
+        assert torch.equal(english.k_best.tags[row, :, : len(tags)], expected.T)
+        np.testing.assert_array_equal(english.k_best.scores[row], scores)
+
+
+class TestCalibration:
+    RELIABILITY = tuple(step / 20 for step in range(20))
+
+    def calibrated(self, path: Path, temperature: float, **kwargs: Any) -> TeacherStore:
+        write_store(path, **kwargs)
+        manifest = Manifest.read(path / "manifest.main.json")
+        calibration = Calibration(temperature, self.RELIABILITY)
+        (path / "manifest.main.json").write_bytes(replace(manifest, calibration=calibration).to_bytes())
+        return TeacherStore.open(str(path))
+
+    def test_a_store_has_the_calibration_of_its_manifest(self, tmp_path: Path) -> None:
+        assert write_store(tmp_path / "none").calibration is None
+        assert self.calibrated(tmp_path / "a", 2.5).calibration == Calibration(2.5, self.RELIABILITY)
+
+    def test_everything_is_divided_by_the_temperature(self, tmp_path: Path) -> None:
+        english = self.calibrated(tmp_path / "en", 4.0, sentences=SENTENCES[:3], **WITH_K_BEST)
+        german = self.calibrated(tmp_path / "de", 0.5, sentences=SENTENCES[3:], **WITH_K_BEST)
+        teachers = {
+            language: [AlignedTeacher.of(store, STUDENT, calibrated=True)]
+            for language, store in (("en", english), ("de", german))
+        }
+        [slot] = first(TeacherDataLoader(Batches([SENTENCES]), teachers, ConstantSchedule(1.0), 1)).teachers
+        for row, sentence in enumerate(SENTENCES):
+            temperature = 4.0 if sentence.language == "en" else 0.5
+            emissions = emissions_of(sentence, STUDENT) / temperature
+            np.testing.assert_array_equal(slot.emissions[row, : len(emissions)], emissions)
+            for name, table in tables_of(STUDENT).items():
+                torch.testing.assert_close(getattr(slot, name)[row], table / temperature)
+            np.testing.assert_array_equal(slot.k_best.scores[row], k_best_of(sentence, 3, STUDENT)[1] / temperature)
+        torch.testing.assert_close(slot.reliability, torch.tensor([self.RELIABILITY] * 5))
+
+    def test_a_sentence_without_a_teacher_has_no_reliability(self, tmp_path: Path) -> None:
+        store = self.calibrated(tmp_path / "en", 1.0, sentences=SENTENCES[:1])
+        teachers = {"en": [AlignedTeacher.of(store, STUDENT, calibrated=True)]}
+        [slot] = first(TeacherDataLoader(Batches([SENTENCES]), teachers, ConstantSchedule(1.0), 1, "skip")).teachers
+        assert slot.reliability.shape == (5, 20)
+        assert slot.reliability[0].any()
+        assert not slot.reliability[1:].any()
+
+    def test_it_is_left_alone_unless_asked_for(self, tmp_path: Path) -> None:
+        store = self.calibrated(tmp_path, 4.0)
+        [slot] = first(make(Batches([SENTENCES[:1]]), {"en": store})).teachers
+        assert slot.reliability is None
+        np.testing.assert_array_equal(slot.emissions[0], emissions_of(SENTENCES[0], STUDENT))
+
+    def test_a_store_without(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        with pytest.raises(
+            ConfigurationError, match=r"store has no calibration, .*run `allennlp calibrate-teacher` on"
+        ):
+            AlignedTeacher.of(store, STUDENT, calibrated=True)
+
+    def test_merged_labels_are_merged_at_the_temperature(self, tmp_path: Path) -> None:
+        """The probabilities that are added are the calibrated ones."""
+        labels = ("A", "B", "C")
+        store = self.calibrated(
+            tmp_path, 2.0, sentences=SENTENCES[:1], labels=labels, kind="log_probabilities", label_encoding=None
+        )
+        student = TagSet(("C", "AB"), None)
+        translation = LabelTranslation.of("store", store.kind, TagSet(labels, None), student, {"A": "AB", "B": "AB"})
+        teacher = AlignedTeacher.of(store, student.labels, translation, calibrated=True)
+        loader = TeacherDataLoader(Batches([SENTENCES[:1]]), {"en": [teacher]}, ConstantSchedule(1.0), 1)
+        found = first(loader).teachers[0].emissions[0].softmax(1)
+        whole = (torch.from_numpy(emissions_of(SENTENCES[0], labels)) / 2).softmax(1)
+        torch.testing.assert_close(found, torch.stack([whole[:, 2], whole[:, 0] + whole[:, 1]], 1))
 
 
 class TestMissing:
