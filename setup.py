@@ -85,6 +85,7 @@ setup(
         "seqeval>=1.2.2",
         "spacy>=3.7",
         "torch>=2.4",
+        "transformers>=4.41",
         "typing-extensions>=4.8",
     ],
     extras_require={

@@ -29,7 +29,7 @@ class CheckedOptions(FromParams):
         # With a constructor to call, AllenNLP has taken the type out and found this class by it.
         found = constructor_to_call is not None or not issubclass(cls, Registrable)
         if found and isinstance(params, Params):
-            _check(cls, params.as_dict(quiet=True))
+            _check(cls, params.as_dict(quiet=True), constructor_to_inspect)
         return super().from_params(
             params=params,
             constructor_to_call=constructor_to_call,
@@ -38,8 +38,9 @@ class CheckedOptions(FromParams):
         )
 
 
-def _check(configured: type, given: Dict[str, Any]) -> None:
-    options = _options(configured)
+def _check(configured: type, given: Dict[str, Any], constructor: Any) -> None:
+    # Registered with another constructor than `__init__`, it is a method bound to the class.
+    options = list(inspect.signature(constructor).parameters) if inspect.ismethod(constructor) else _options(configured)
     for name in given:
         if name not in options:
             close = get_close_matches(name, options, n=1)

@@ -173,26 +173,6 @@ class StructuredTagger(CheckedOptions, Model):
         """The distribution over taggings that decoding and reported probabilities are of; (B, T, L) and (B, T)."""
         return self.crf(emissions, mask, decoding=True)
 
-    def k_best(self, emissions: torch.Tensor, mask: torch.Tensor, k: int) -> Tuple[torch.Tensor, torch.Tensor]:
-        """
-        The K best taggings of those that decoding may give; what a capture of this tagger as a teacher stores.
-
-        # Parameters
-
-        emissions : `torch.Tensor`
-            Shape (B, T, L), nats.
-        mask : `torch.Tensor`
-            Shape (B, T), bool.
-        k : `int`
-            At least 1.
-
-        # Returns
-
-        `Tuple[torch.Tensor, torch.Tensor]` : tags (B, K, T), int64, best first; scores (B, K) in nats, −inf where there
-            are fewer than K.
-        """
-        return self.distribution(emissions, mask).k_best(k)
-
     def describe_as_teacher(self, name: str) -> TeacherDescription:
         """What is known of this model as a teacher of itself before the first batch, under the name `name`."""
         return TeacherDescription(

@@ -9,10 +9,10 @@ from typing import Any, Dict, Optional
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError, check_for_gpu
 from allennlp.common.util import SigTermReceived
-from allennlp.models.archival import load_archive
 
-from structkd_plugin.teacher.capture import CapturedTeacher, Source, capture
+from structkd_plugin.teacher.capture import Source, capture
 from structkd_plugin.teacher.format import ENCODINGS
+from structkd_plugin.teacher.sources.resolve import load_teacher
 
 _LANGUAGE_AND_PATH = re.compile(r"([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*)=(.+)")
 
@@ -30,7 +30,12 @@ class CacheTeacher(Subcommand):
         subparser: argparse.ArgumentParser = parser.add_parser(
             self.name, description=description, help="Write a trained tagger's potentials to a teacher store."
         )
-        subparser.add_argument("archive", help="archive of the teacher: model.tar.gz or a serialization directory")
+        subparser.add_argument(
+            "archive",
+            help="the teacher: model.tar.gz or a serialization directory of structkd_tagger, crf_tagger or "
+            "simple_tagger, the folder of a Hugging Face token classification model, or a JSON or Jsonnet file that "
+            "describes a teacher",
+        )
         subparser.add_argument(
             "files",
             nargs="+",
@@ -59,12 +64,17 @@ class CacheTeacher(Subcommand):
             "--writer", default="main", help="name of this writer, where several add to one store at the same time"
         )
         subparser.add_argument(
-            "-o", "--overrides", default="", help="JSON or Jsonnet that overrides the archive's configuration"
+            "-o",
+            "--overrides",
+            default="",
+            help="JSON or Jsonnet that overrides the archive's configuration, or "
+            "the description of a teacher that is none",
         )
         subparser.add_argument(
             "--dataset-reader",
-            help="JSON of a dataset reader to read the files with, where their format is not that of the archive's; it "
-            "gets the archive's token indexers",
+            help="JSON of a dataset reader to read the files with, where their format is not that of the archive's, "
+            "or its reader is not one of this plugin's; words are tokenized and indexed as the teacher has it in "
+            "any case",
         )
         subparser.add_argument("--quiet", action="store_true", help="print the last line only")
         subparser.set_defaults(func=capture_from_args)
@@ -75,12 +85,9 @@ def capture_from_args(args: argparse.Namespace) -> None:
     """Run the command; what is wrong with its input ends it with one sentence on the standard error stream."""
     try:
         check_for_gpu(args.cuda_device)
-        reader_overrides = _json_object(args.dataset_reader)
-        if not os.path.exists(args.archive) and "://" not in args.archive:
-            raise ConfigurationError(f"{args.archive}: there is no such archive")
-        archive = load_archive(args.archive, cuda_device=args.cuda_device, overrides=args.overrides)
+        reader_settings = _json_object(args.dataset_reader)
         summary = capture(
-            CapturedTeacher.of_archive(archive, reader_overrides),
+            load_teacher(args.archive, args.cuda_device, args.overrides, reader_settings),
             [source(file, args.language) for file in args.files],
             args.output,
             batch_size=args.batch_size,

@@ -17,6 +17,7 @@ from allennlp.models.archival import load_archive
 
 from structkd_plugin.readers.sentence_key import sentence_key
 from structkd_plugin.teacher.capture import CapturedTeacher, CaptureSummary, Source, capture
+from structkd_plugin.teacher.sources.resolve import teacher_of_archive
 from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher.writer import TeacherStoreWriter
 
@@ -125,7 +126,7 @@ class TestContent:
         text = tmp_path / "raw.txt"
         text.write_text("Ada sleeps\nwhy\n")
         overrides = {"type": "structkd_plain_text", "pretokenized": True}
-        teacher = CapturedTeacher.of_archive(load_archive(str(archive)), overrides)
+        teacher = teacher_of_archive(load_archive(str(archive)), overrides)
         assert captured(teacher, tmp_path / "store", [Source(str(text), "en")]).sentences == 2
         # It is the same teacher, so that the store may have both.
         captured(load_teacher(archive), tmp_path / "store", sources_of(data))
@@ -283,12 +284,12 @@ class TestRefusals:
     def test_a_model_of_another_kind(self, archive: Path) -> None:
         loaded = load_archive(str(archive))._replace(model=torch.nn.Linear(1, 1))
         with pytest.raises(ConfigurationError, match="the archive is a Linear, which shows no potentials"):
-            CapturedTeacher.of_archive(loaded)
+            teacher_of_archive(loaded)
 
     def test_a_reader_of_another_kind(self, archive: Path) -> None:
         loaded = load_archive(str(archive))._replace(validation_dataset_reader=object())
         with pytest.raises(ConfigurationError, match="the reader of the archive is a object, not one of this plugin's"):
-            CapturedTeacher.of_archive(loaded)
+            teacher_of_archive(loaded)
 
     def test_the_store_can_be_added_to_after_an_error(
         self, teacher: CapturedTeacher, data: Path, tmp_path: Path

@@ -21,6 +21,7 @@ import structkd_plugin.readers.plain_text_reader
 import structkd_plugin.tagger
 import structkd_plugin.teacher.callback  # noqa: F401
 from structkd_plugin.teacher.capture import CapturedTeacher, Source, capture
+from structkd_plugin.teacher.sources.resolve import teacher_of_archive
 
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 NAMES = {"en": ["Ada", "Boris", "Chen"], "de": ["Anna", "Karl", "Uwe"]}
@@ -89,7 +90,7 @@ def make_archive(path: Path, data: Path, seed: int = 1, **model: Any) -> Path:
 def load_teacher(archive: Path, **overrides: Any) -> CapturedTeacher:
     from allennlp.models.archival import load_archive
 
-    return CapturedTeacher.of_archive(load_archive(str(archive), overrides=overrides or ""))
+    return teacher_of_archive(load_archive(str(archive), overrides=overrides or ""))
 
 
 def capture_training_data(archive: Path, data: Path, output: Path, languages: List[str]) -> str:
