@@ -82,6 +82,7 @@ setup(
         "numpy>=1.26",
         "regex>=2023.12.25",
         "safetensors>=0.4.3",
+        "scipy>=1.11",
         "seqeval>=1.2.2",
         "spacy>=3.7",
         "torch>=2.4",

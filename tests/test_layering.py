@@ -21,12 +21,15 @@ ONLY: Dict[str, FrozenSet[str]] = {
     "teacher_batch": frozenset(),
     "tag_schemes": frozenset(),
     "checked_options": frozenset(),
+    # Where what is stored meets what can be computed of it; the commands show it.
+    "inspection": frozenset({"teacher", "crf", "metrics", "readers"}),
 }
 MODEL_SIDE = frozenset({"tagger", "objectives", "crf", "metrics", "predictors"})
 NEVER: Dict[str, FrozenSet[str]] = {
-    "teacher": MODEL_SIDE,
-    "metrics": frozenset({"teacher"}),
-    "predictors": frozenset({"teacher"}),
+    "teacher": MODEL_SIDE | {"inspection"},
+    "readers": frozenset({"inspection"}),
+    "metrics": frozenset({"teacher", "inspection"}),
+    "predictors": frozenset({"teacher", "inspection"}),
 }
 # A folder within a part may import these besides. The K best labellings of any teacher are computed where it is
 # captured, from its potentials: the CRF is mathematics and imports nothing of the package, so that the data side stays
@@ -120,6 +123,9 @@ def test_every_rule_is_about_a_part_that_exists() -> None:
         ("teacher/x.py", "from structkd_plugin.crf import LinearChainCRF"),
         ("teacher/sources.py", "from structkd_plugin.crf import LinearChainCRF"),
         ("teacher/sources/x.py", "from structkd_plugin.tagger import StructuredTagger"),
+        ("teacher/x.py", "from structkd_plugin.inspection.report import inspect_store"),
+        ("inspection/x.py", "from structkd_plugin.tagger import StructuredTagger"),
+        ("inspection/x.py", "from structkd_plugin.commands.cache_teacher import source"),
         ("teacher/x.py", "from structkd_plugin.metrics import SpanF1ByLanguage"),
         (
             "teacher/x.py",

@@ -16,7 +16,7 @@ import re
 import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from allennlp.common.checks import ConfigurationError
@@ -111,19 +111,28 @@ class Teacher:
 @dataclass(frozen=True)
 class Calibration:
     """
-    How far the teacher's probabilities can be believed, found on development data.
+    How far a teacher's probabilities are to be trusted, from development data; of the teacher, so of the whole store.
 
     # Parameters
 
     temperature : `float`
-        Above 0; what the teacher's potentials are divided by.
+        What the potentials are to be divided by; above 0.
     reliability : `Tuple[float, ...]`
-        R numbers in [0, 1]: how often the teacher's most probable label of a word was right where its probability at
-        this temperature was in [r/R, (r + 1)/R), the last including 1.
+        R shares: entry r is how often the most probable label of a word was right where its probability, once the
+        potentials were divided, was in [r/R, (r + 1)/R).
     """
 
     temperature: float
     reliability: Tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        numbers = (self.temperature, *self.reliability)
+        if not all(isinstance(x, (int, float)) and not isinstance(x, bool) for x in numbers):
+            raise ValueError("a calibration has a number as temperature and numbers as reliability")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"the temperature of a calibration is a finite number above 0, not {self.temperature}")
+        if not self.reliability or not all(0 <= share <= 1 for share in self.reliability):
+            raise ValueError("the reliability of a calibration is at least one number, and all are from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ class Manifest:
     sentences: Dict[str, int]  # by language
     words: Dict[str, int]  # by language
     shards: Tuple[ShardEntry, ...]
-    calibration: Optional[Calibration] = None
+    calibration: Optional[Calibration] = None  # the same in all manifests of a store
 
     def to_bytes(self) -> bytes:
         """The manifest as the bytes of its file: JSON in one form only, so that no altered byte goes unnoticed."""
@@ -183,19 +192,44 @@ class Manifest:
         shards = content.pop("shards")
         calibration = content.pop("calibration", None)
         try:
-            if calibration is not None:
-                calibration = Calibration(**{**calibration, "reliability": tuple(calibration["reliability"])})
             return cls(
                 teacher=Teacher(**{**teacher, "labels": tuple(teacher["labels"])}),
                 shards=tuple(ShardEntry(**{**shard, "languages": tuple(shard["languages"])}) for shard in shards),
-                calibration=calibration,
+                calibration=None if calibration is None else _calibration(calibration),
                 **content,
             )
+        except ValueError as error:
+            raise ConfigurationError(
+                f"{path} cannot be used: {error}. Use the version of the plugin that wrote it, or capture again."
+            ) from None
         except TypeError as error:
             raise ConfigurationError(
                 f"{path} has not the fields that this version of the plugin writes ({error}). Capture the teacher "
                 "again, or use the plugin that wrote the store."
             ) from None
+
+
+def _calibration(content: Dict[str, Any]) -> Calibration:
+    return Calibration(**{**content, "reliability": tuple(content.get("reliability", ()))})
+
+
+def agreed_calibration(directory: Path, manifests: Sequence[Manifest]) -> Optional[Calibration]:
+    """
+    The calibration of the store in `directory`, none where it was not calibrated.
+
+    # Raises
+
+    `ConfigurationError` : where its manifests differ, as after a calibration that was broken off.
+    """
+    for manifest in manifests:
+        if manifest.calibration != manifests[0].calibration:
+            raise ConfigurationError(
+                f"{directory} has two calibrations: {manifest_file(manifest.writer)} has another than "
+                f"{manifest_file(manifests[0].writer)}, because `allennlp calibrate-teacher` was broken off, or a "
+                f"capture joined meanwhile. Run `allennlp calibrate-teacher {directory} FILES...` again, or "
+                f"`allennlp calibrate-teacher {directory} --remove`."
+            )
+    return manifests[0].calibration if manifests else None
 
 
 def _canonical(content: Dict[str, Any]) -> bytes:

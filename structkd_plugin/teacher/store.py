@@ -19,6 +19,7 @@ from structkd_plugin.teacher.format import (
     Manifest,
     ShardEntry,
     Teacher,
+    agreed_calibration,
     manifest_file,
     read_shard_keys,
     record_crc32,
@@ -75,7 +76,7 @@ class TeacherStore:
     def __init__(self, path: Path, manifests: Sequence[Manifest]) -> None:
         self.path = path
         self._teacher = manifests[0].teacher
-        self._calibration = manifests[0].calibration
+        self._calibration = agreed_calibration(path, manifests)
         self._shards: List[ShardEntry] = [shard for manifest in manifests for shard in manifest.shards]
         self._tables = _read_tables(path, manifests)
         keys, ordinals, starts = _build_index(path, self._shards, self._teacher)
@@ -94,8 +95,8 @@ class TeacherStore:
         # Raises
 
         `ConfigurationError` : for a directory that is not a store, one of another format version, a capture that is
-            not complete, a shard that is missing or truncated, and for altered manifests, tables or shards; each
-            with the file and what to do.
+            not complete, manifests that differ in teacher or calibration, a shard that is missing or truncated, and
+            for altered manifests, tables or shards; each with the file and what to do.
         """
         directory = Path(path)
         if not directory.is_dir():
@@ -164,7 +165,7 @@ class TeacherStore:
 
     @property
     def calibration(self) -> Optional[Calibration]:
-        """How far its probabilities can be believed, if that was found out."""
+        """What `allennlp calibrate-teacher` found, none before it was run. What the store returns is not tempered."""
         return self._calibration
 
     @property

@@ -24,6 +24,7 @@ from structkd_plugin.teacher.format import (
     Manifest,
     ShardEntry,
     Teacher,
+    agreed_calibration,
     index_crc32,
     manifest_file,
     read_shard_keys,
@@ -149,6 +150,8 @@ class TeacherStoreWriter:
             sentences={},
             words={},
             shards=(),
+            # Of the same teacher, so that it holds for what is added too.
+            calibration=agreed_calibration(self._path, others),
         )
         self._write_manifest(manifest)
         return manifest, set()

@@ -1,0 +1,52 @@
+"""Arguments that commands share which read files beside a teacher store."""
+
+import argparse
+import json
+from typing import Any, Dict, Optional
+
+from allennlp.common.checks import ConfigurationError
+
+
+def add_file_arguments(subparser: argparse.ArgumentParser, how_many: str, purpose: str) -> None:
+    """
+    Add FILES and what says how to read them.
+
+    # Parameters
+
+    subparser : `argparse.ArgumentParser`
+    how_many : `str`
+        `nargs` of the files.
+    purpose : `str`
+        What the files are for.
+    """
+    subparser.add_argument(
+        "files",
+        nargs=how_many,
+        help=f"{purpose}: paths or globs, each optionally with its language as in en=dev-en.conll",
+    )
+    subparser.add_argument("--language", help="language of files that are given without one")
+    subparser.add_argument(
+        "--dataset-reader",
+        help="JSON of a dataset reader to read the files with; by default that which the store was captured with",
+    )
+    subparser.add_argument("--batch-size", type=int, default=64, help="sentences computed at once")
+    subparser.add_argument("--quiet", action="store_true", help="show no progress")
+
+
+def reader_settings(args: argparse.Namespace) -> Optional[Dict[str, Any]]:
+    """
+    The reader that `--dataset-reader` names, none without.
+
+    # Raises
+
+    `ConfigurationError` : for what is not the JSON of an object.
+    """
+    if args.dataset_reader is None:
+        return None
+    try:
+        value = json.loads(args.dataset_reader)
+    except ValueError as error:
+        raise ConfigurationError(f"--dataset-reader is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigurationError(f"--dataset-reader is the JSON of an object, not {args.dataset_reader}")
+    return value
