@@ -69,8 +69,8 @@ format: $(STAMP) ## format the code, sort the imports
 benchmark: $(BENCHMARK_STAMP) ## time the CRF against others (BENCHMARK_ARGS=--quick)
 	@$(BENCHMARK_VENV)/bin/python -m benchmarks.crf_speed $(BENCHMARK_ARGS)
 
-benchmark-training: $(BENCHMARK_STAMP) ## time whole taggers, the CRF's share, and how cost grows
-	@set -e; for name in tagger_speed training_share crf_scaling; do \
+benchmark-training: $(BENCHMARK_STAMP) ## time whole taggers, the CRF's share, teachers' cost, and how cost grows
+	@set -e; for name in tagger_speed training_share distillation_cost crf_scaling; do \
 		$(BENCHMARK_VENV)/bin/python -m benchmarks.$$name $(or $(BENCHMARK_ARGS),--output benchmarks/results); \
 	done
 

@@ -119,9 +119,10 @@ class LinearChainCRF:
         """log q_t(y), shape (B, T, L), nats: −inf where y is forbidden, 0 at masked words."""
         if self._independent:
             log_q = torch.log_softmax(self._clean_emissions, dim=2)
-            log_q = torch.where(self._possible.view(-1, 1, 1), log_q, log_q.new_full((), -float("inf")))
-            log_q = log_q if self._mask is None else torch.where(self._mask.unsqueeze(2), log_q, log_q.new_zeros(()))
-            return _minus_infinity_where_forbidden(log_q)
+            if self._forbids:
+                log_q = torch.where(self._possible.view(-1, 1, 1), log_q, log_q.new_full((), -float("inf")))
+                log_q = _minus_infinity_where_forbidden(log_q)
+            return log_q if self._mask is None else log_q.masked_fill(~self._mask.unsqueeze(2), 0.0)
         if self._fast is not None:
             return fused.log_marginals(self._given, self._fast)
         log_q = _minus_infinity_where_forbidden(reference.log_marginals(self._potentials, self._beta))
@@ -511,12 +512,13 @@ class LinearChainCRF:
     @_Cached
     def _clean_emissions(self) -> torch.Tensor:
         """(B, T, L): what stands at masked words may be anything, and must not reach a gradient as 0 times infinity."""
-        emissions = _finite(self._emissions)
-        return (
-            emissions
-            if self._mask is None
-            else torch.where(self._mask.unsqueeze(2), emissions, emissions.new_zeros(()))
-        )
+        emissions = _finite(self._emissions) if self._forbids else self._emissions
+        return emissions if self._mask is None else emissions.masked_fill(~self._mask.unsqueeze(2), 0.0)
+
+    @_Cached
+    def _forbids(self) -> bool:
+        """Whether an emission may be −inf. To look would make a GPU wait."""
+        return self._emissions.device.type != "cpu" or bool((self._emissions < FORBIDDEN_BELOW).any())
 
     @_Cached
     def _lengths(self) -> torch.Tensor:

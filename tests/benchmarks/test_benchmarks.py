@@ -8,7 +8,7 @@ import pytest
 import torch
 from _jsonnet import evaluate_snippet
 
-from benchmarks import crf_scaling, crf_speed, measure, tagger_speed, taggers
+from benchmarks import crf_scaling, crf_speed, distillation_cost, measure, tagger_speed, taggers
 from benchmarks.peers import OPERATIONS, OURS, AllenNLP, K, Ours, load, random_problem
 
 PROBLEM = random_problem(4, 5, 3)
@@ -143,3 +143,14 @@ def test_the_student_is_the_one_of_the_training_configurations():
     base = Path(__file__).parents[2] / "training_configs" / "base.libsonnet"
     sizes = evaluate_snippet("sizes", f"local base = import '{base}'; [base.word_size, base.hidden_size]")
     assert tuple(json.loads(sizes)) == taggers.STUDENT
+
+
+def test_the_cost_of_teachers_is_told_apart():
+    fixtures = distillation_cost.ROOT / "fixtures" / "upos"
+    rows = distillation_cost.measure_costs(fixtures, ["en"], sentences=24, rounds=1, hidden_sizes=[8], threads=1)
+    assert [row["student"] for row in rows] == list(distillation_cost.OBJECTIVES)
+    for row in rows:
+        assert row["epoch"] > 0
+        assert (row["look_up"] > 0) == (distillation_cost.OBJECTIVES[row["student"]] is not None)
+    assert rows[0]["excess"] == pytest.approx(-rows[1]["excess"])
+    assert "cross_entropy, 8 units, 1 thread " in distillation_cost.table(rows)
