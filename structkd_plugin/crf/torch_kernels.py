@@ -423,14 +423,10 @@ def log_partition(chain: Chain) -> torch.Tensor:
 
 def counts(chain: Chain) -> Tuple[torch.Tensor, Counts]:
     """log Z (B,) and the expected counts: its gradient."""
-    return _log_z_and_counts(chain, words_of(chain))
-
-
-def _log_z_and_counts(chain: Chain, words: Words) -> Tuple[torch.Tensor, Counts]:
     if _is_empty(chain):
         return log_partition(chain), Counts(*map(torch.zeros_like, Counts.empty(chain)))
     with _full_precision(chain.emissions):
-        m = _messages(chain, words)
+        m = messages(chain)
         log_z, found = _back(m.log_partition, m.words), _counts_back(_expected(m), m)
     failed = _failed(m)
     if failed is not None:
@@ -440,17 +436,60 @@ def _log_z_and_counts(chain: Chain, words: Words) -> Tuple[torch.Tensor, Counts]
 
 def log_prob(chain: Chain, tags: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, Counts]:
     """log p of `tags` (B, T) and log Z, both (B,), and observed less expected counts: the gradient of log p."""
-    words = words_of(chain)
-    log_z, expected = _log_z_and_counts(chain, words)
-    paths = tags.unsqueeze(1)
-    scores = _score(chain, paths, words)
-    allowed = (scores > -float("inf")).to(scores.dtype)
-    observed = _score_gradient(chain, paths, allowed, words)
-    difference = (
-        mine - theirs * allowed.view(-1, *[1] * (theirs.dim() - 1))
-        for mine, theirs in zip(observed, expected, strict=True)
+    if _is_empty(chain):
+        log_z, found = counts(chain)
+        return torch.zeros_like(log_z), log_z, found
+    with _full_precision(chain.emissions):
+        m = messages(chain)
+        scores, difference = _observed_less_expected(chain, tags, m)
+        scores, log_z, found = _back(scores, m.words), _back(m.log_partition, m.words), _counts_back(difference, m)
+    log_p = log_ratio(scores, log_z)
+    failed = _failed(m)
+    if failed is not None:
+        rescue.redo(failed, [log_p, log_z, *found], rescue.log_prob, chain, tags)
+    return log_p, log_z, found
+
+
+def _observed_less_expected(chain: Chain, tags: torch.Tensor, m: Messages) -> Tuple[torch.Tensor, Counts]:
+    """Scores (B,) of `tags` (B, T), −inf where forbidden, and the difference of counts, in the order of `Words`."""
+    rows, (batch, _, labels) = m.rows, chain.emissions.shape
+    first, length = rows.first, len(rows.blocks)
+    # (W,), (W − first,), (first,), (first,)
+    tag = tags.reshape(-1)[rows.place]
+    step = tag[rows.left] * labels + tag[first:]
+    begun, ended = tag[:first], tag[rows.last]
+    # (first,): which sentence of the batch
+    sentence = m.words.order[:first]
+
+    def of_table(
+        table: torch.Tensor, size: int, dimensions: int, index: torch.Tensor, of: torch.Tensor
+    ) -> torch.Tensor:
+        return table.reshape(-1)[index if table.dim() < dimensions else of * size + index]
+
+    values = chain.emissions.view(-1)[rows.place * labels + tag]
+    values[:first] += of_table(chain.start, labels, 2, begun, sentence)
+    values[first:] += of_table(chain.transitions, labels**2, 3, step, m.words.order[rows.sentence[first:]])
+    scores = values.new_zeros(batch * length).index_copy_(0, rows.sentence * length + rows.time, values)
+    scores = scores.view(batch, length).sum(dim=1)
+    scores[:first] += of_table(chain.end, labels, 2, ended, sentence)
+    scores = torch.where(scores > FORBIDDEN_BELOW, scores, -float("inf"))
+
+    found = _expected(m)
+    one = values.new_ones(()).expand_as(values)
+    places = (
+        torch.arange(len(tag), device=tag.device) * labels + tag,
+        rows.sentence[first:] * labels**2 + step,
+        torch.arange(first, device=tag.device) * labels + begun,
+        torch.arange(first, device=tag.device) * labels + ended,
     )
-    return log_ratio(scores.squeeze(1), log_z), log_z, Counts(*difference)
+    for counted, place in zip(found, places, strict=True):
+        counted.neg_().view(-1).index_add_(0, place, one[: len(place)])
+    allowed = scores > -float("inf")
+    if not bool(allowed.all()):
+        words = torch.where(allowed[rows.sentence].unsqueeze(1), found.emissions, values.new_zeros(()))
+        tables = (torch.where(allowed.view(-1, *[1] * (x.dim() - 1)), x, values.new_zeros(())) for x in found[1:])
+        found = Counts(words, *tables)
+    return scores, found
 
 
 def log_ratio(score_: torch.Tensor, log_z: torch.Tensor) -> torch.Tensor:
