@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import re
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError, check_for_gpu
@@ -12,6 +12,7 @@ from allennlp.common.util import SigTermReceived
 
 from structkd_plugin.teacher.capture import Source, capture
 from structkd_plugin.teacher.format import ENCODINGS
+from structkd_plugin.teacher.parts import Part, launched
 from structkd_plugin.teacher.sources.resolve import load_teacher
 
 _LANGUAGE_AND_PATH = re.compile(r"([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*)=(.+)")
@@ -61,7 +62,15 @@ class CacheTeacher(Subcommand):
             "--sentences-per-shard", type=int, default=2048, help="sentences a file; a kill loses at most these"
         )
         subparser.add_argument(
-            "--writer", default="main", help="name of this writer, where several add to one store at the same time"
+            "--writer",
+            help="name of this writer, where several add to one store at the same time; `main` without, and for a part "
+            "`part`, to which the number of the part is added",
+        )
+        subparser.add_argument(
+            "--part",
+            metavar="I/N",
+            help="capture part I of N of the sentences, each of which is in one part; the store is complete when all "
+            "parts are. Several processes that a launcher such as torchrun starts each take a part without this",
         )
         subparser.add_argument(
             "-o",
@@ -84,10 +93,11 @@ class CacheTeacher(Subcommand):
 def capture_from_args(args: argparse.Namespace) -> None:
     """Run the command; what is wrong with its input ends it with one sentence on the standard error stream."""
     try:
-        check_for_gpu(args.cuda_device)
+        part, cuda_device = share_of_work(args.part, args.cuda_device, os.environ)
+        check_for_gpu(cuda_device)
         reader_settings = _json_object(args.dataset_reader)
         summary = capture(
-            load_teacher(args.archive, args.cuda_device, args.overrides, reader_settings),
+            load_teacher(args.archive, cuda_device, args.overrides, reader_settings),
             [source(file, args.language) for file in args.files],
             args.output,
             batch_size=args.batch_size,
@@ -95,6 +105,7 @@ def capture_from_args(args: argparse.Namespace) -> None:
             k_best=args.k_best,
             sentences_per_shard=args.sentences_per_shard,
             writer=args.writer,
+            part=part,
             quiet=args.quiet,
         )
     except ConfigurationError as error:
@@ -103,7 +114,35 @@ def capture_from_args(args: argparse.Namespace) -> None:
         raise SystemExit(
             f"broken off; what {args.output} holds is safe, and the same command goes on from there"
         ) from None
-    print(f"{args.output}: {summary}")
+    print(f"{args.output}: {'' if part is None else f'{part}: '}{summary}")
+
+
+def share_of_work(part: Optional[str], cuda_device: int, environment: Mapping[str, str]) -> Tuple[Optional[Part], int]:
+    """
+    Which part of the sentences this process captures, on which device.
+
+    # Parameters
+
+    part : `str`, optional
+        The argument `--part`.
+    cuda_device : `int`
+        The argument `--cuda-device`; where it asks for a GPU, processes that were launched together take one each.
+    environment : `Mapping[str, str]`
+        Of the process: what a launcher of several says in RANK, WORLD_SIZE and LOCAL_RANK.
+
+    # Raises
+
+    `ConfigurationError` : for a part that is none, and for one where a launcher has shared the work out already.
+    """
+    place = launched(environment)
+    if place is None:
+        return (None if part is None else Part.parse(part)), cuda_device
+    if part is not None:
+        raise ConfigurationError(
+            f"--part {part} is given to a process that was launched as {place.part} (RANK and WORLD_SIZE of the "
+            "environment): give no --part, or start the processes without a launcher."
+        )
+    return place.part, place.local_rank if cuda_device >= 0 else cuda_device
 
 
 def source(file: str, language: Optional[str]) -> Source:

@@ -117,6 +117,9 @@ def _marked_sentences(file: str) -> Iterator[_MarkedSentence]:
         raise data_error(
             file, parser.getLineNumber(), "the XML declares entities or refers to other files, which is not read"
         ) from error
+    except (LookupError, ValueError) as error:
+        # From the parser, which asks Python for encodings that it does not know.
+        raise data_error(file, parser.getLineNumber(), f"the XML's encoding cannot be read ({error})") from error
     except (EOFError, zlib.error, OSError) as error:
         raise data_error(file, None, f"the file cannot be read ({error})") from error
 

@@ -5,6 +5,7 @@ from typing import Any, Iterator
 
 from allennlp.data.dataset_readers.dataset_reader import DatasetReader
 
+from structkd_plugin.readers.errors import data_error
 from structkd_plugin.readers.sentence import Sentence
 from structkd_plugin.readers.sentence_reader import SentenceReader
 from structkd_plugin.readers.text_lines import text_lines
@@ -43,4 +44,6 @@ class PlainTextReader(SentenceReader):
                 words = tuple(_BLANKS.split(line.strip(" \t")))
             else:
                 words = tuple(word.text for word in text_words(line, language))
+                if not words:
+                    raise data_error(file, number, "the line has characters but no words; take it out")
             yield Sentence(words, None, language, file, number)

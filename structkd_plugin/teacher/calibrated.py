@@ -8,7 +8,7 @@ from typing import List, Optional
 from allennlp.common.checks import ConfigurationError
 from filelock import FileLock, Timeout
 
-from structkd_plugin.teacher.format import Calibration, Manifest, manifest_file, write_and_rename
+from structkd_plugin.teacher.format import START_LOCK, Calibration, Manifest, manifest_file, write_and_rename
 
 
 def manifests_of(path: str) -> List[Manifest]:
@@ -63,6 +63,8 @@ def set_calibration(path: str, calibration: Optional[Calibration]) -> int:
     changed = 0
     with ExitStack() as locks:
         try:
+            # No writer begins meanwhile, which would take over what there was.
+            locks.enter_context(FileLock(str(directory / START_LOCK)).acquire(timeout=0))
             for file in files:
                 writer = Manifest.read(file).writer
                 locks.enter_context(FileLock(str(directory / f".lock.{writer}")).acquire(timeout=0))

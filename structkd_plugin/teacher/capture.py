@@ -1,5 +1,6 @@
 """Capturing a teacher: from a trained tagger and files to a teacher store."""
 
+import sys
 import time
 from itertools import chain, islice
 from pathlib import Path
@@ -7,16 +8,19 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Opt
 
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.tqdm import Tqdm
+from allennlp.common.tqdm import Tqdm, replace_cr_with_newline
 
 from structkd_plugin.readers.sentence import Sentence
 from structkd_plugin.readers.sentence_key import sentence_key
 from structkd_plugin.readers.sharded_reader import ShardedReader
 from structkd_plugin.teacher.format import Teacher
+from structkd_plugin.teacher.parts import Part
 from structkd_plugin.teacher.sources.captured_teacher import CapturedTeacher
 from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
 
 _tqdm: Any = Tqdm.tqdm
+# Between the lines that a part writes of its progress.
+_SECONDS_A_LINE = 10.0
 
 
 class Source(NamedTuple):
@@ -54,7 +58,8 @@ def capture(
     encoding: str = "float16",
     k_best: int = 0,
     sentences_per_shard: int = 2048,
-    writer: str = "main",
+    writer: Optional[str] = None,
+    part: Optional[Part] = None,
     quiet: bool = False,
 ) -> CaptureSummary:
     """
@@ -80,8 +85,11 @@ def capture(
         How many of the best labellings that the teacher's constraint allows to store with each sentence.
     sentences_per_shard : `int`, optional (default = 2048)
         How many sentences are held in memory and, at most, lost by a kill.
-    writer : `str`, optional (default = "main")
+    writer : `str`, optional (default = "main", or "part" for a part)
         Name of this writer; processes that add to one store at the same time need different ones.
+    part : `Part`, optional
+        The part of the sentences to capture, where several processes share the work. Each has a writer of its own,
+        whose name begins with `writer`; together they capture what one would, in other batches.
     quiet : `bool`, optional (default = False)
         Whether to show no progress.
 
@@ -95,17 +103,16 @@ def capture(
         if value < 1:
             raise ConfigurationError(f"{name} must be at least 1, not {value}")
     description = teacher.describe(encoding, k_best)
-    with TeacherStoreWriter(output, description, teacher.tables(), teacher.reader_settings, writer) as store:
+    name = writer or ("main" if part is None else "part")
+    with TeacherStoreWriter(output, description, teacher.tables(), teacher.reader_settings, name, part) as store:
         # Going through the files first costs little beside the forward passes, and finds a broken file at once.
-        plan = _plan(teacher.reader, sources, store)
+        plan = _plan(teacher.reader, sources, store, part)
         if not quiet and plan.already_there:
-            print(f"{plan.already_there:,} of {plan.sentences:,} sentences were already there")
+            whose = "" if part is None else f"{part}: "
+            print(f"{whose}{plan.already_there:,} of {plan.sentences:,} sentences were already there")
         teacher.eval()
-        unique = _unique(_read(teacher.reader, sources))
-        with (
-            torch.no_grad(),
-            _tqdm(total=plan.sentences, initial=plan.already_there, unit="sentence", disable=quiet) as progress,
-        ):
+        unique = _unique(_read(teacher.reader, sources), part)
+        with torch.no_grad(), _progress(plan, part, quiet) as progress:
             for window in _windows(unique, sentences_per_shard):
                 store.commit(list(_window_records(teacher, description, window, batch_size, store, progress)))
         store.finish()
@@ -128,24 +135,41 @@ class _Plan(NamedTuple):
     already_there: int
 
 
-def _plan(reader: ShardedReader, sources: Sequence[Source], store: TeacherStoreWriter) -> _Plan:
-    total = words = sentences = already_there = 0
+def _plan(reader: ShardedReader, sources: Sequence[Source], store: TeacherStoreWriter, part: Optional[Part]) -> _Plan:
+    total = of_part = words = sentences = already_there = 0
     by_language: Dict[str, int] = {}
 
     def counted() -> Iterator[Sentence]:
-        nonlocal total
+        nonlocal total, of_part
         for sentence in _read(reader, sources):
             total += 1
+            of_part += part is None or part.takes(bytes.fromhex(sentence_key(sentence.language, sentence.words)))
             yield sentence
 
-    for key, sentence in _unique(counted()):
+    for key, sentence in _unique(counted(), part):
         sentences += 1
         words += len(sentence.words)
         by_language[sentence.language] = by_language.get(sentence.language, 0) + 1
         already_there += key in store
     if not total:
         raise ConfigurationError("there are no sentences in the files")
-    return _Plan(sentences, words, by_language, total - sentences, already_there)
+    return _Plan(sentences, words, by_language, of_part - sentences, already_there)
+
+
+def _progress(plan: _Plan, part: Optional[Part], quiet: bool) -> Any:
+    """A bar; of a part a line now and then that names it, as others may be writing to the same terminal."""
+    of_part = {} if part is None else {"desc": str(part), "file": _Lines(), "mininterval": _SECONDS_A_LINE}
+    return _tqdm(total=plan.sentences, initial=plan.already_there, unit="sentence", disable=quiet, **of_part)
+
+
+class _Lines:
+    """The standard error stream for a bar of which each state is a line."""
+
+    def write(self, message: str) -> None:
+        sys.stderr.write(replace_cr_with_newline(message))
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 def _read(reader: ShardedReader, sources: Sequence[Source]) -> Iterable[Sentence]:
@@ -155,12 +179,13 @@ def _read(reader: ShardedReader, sources: Sequence[Source]) -> Iterable[Sentence
     return chain.from_iterable(map(reader.sentences, paths))
 
 
-def _unique(sentences: Iterable[Sentence]) -> Iterator[Tuple[str, Sentence]]:
+def _unique(sentences: Iterable[Sentence], part: Optional[Part]) -> Iterator[Tuple[str, Sentence]]:
+    """Each different sentence of the part once, with its key, in the order of the files."""
     seen: Set[bytes] = set()
     for sentence in sentences:
         key = sentence_key(sentence.language, sentence.words)
         binary = bytes.fromhex(key)
-        if binary not in seen:
+        if binary not in seen and (part is None or part.takes(binary)):
             seen.add(binary)
             yield key, sentence
 

@@ -3,30 +3,36 @@
 import os
 import zlib
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
-from safetensors import safe_open
 from safetensors.torch import load
 
 from structkd_plugin.teacher.format import (
     KEY_BYTES,
+    REMEDY,
     TABLE_NAMES,
     TABLES_FILE,
     Calibration,
+    IndexEntry,
     Manifest,
     ShardEntry,
-    Teacher,
     agreed_calibration,
     manifest_file,
-    read_shard_keys,
-    record_crc32,
+    read_manifests,
+    read_shard_index,
+    record_head,
 )
+from structkd_plugin.teacher.open_files import DirectoryFiles, OpenFile
+from structkd_plugin.teacher.parts import part_number, without_part
+from structkd_plugin.teacher.series_index import INDEX_REMEDY, Location, SeriesIndex
 
-# Compared byte by byte, like the keys themselves.
-_KEY = np.dtype(("S", KEY_BYTES))
+# Keys are listed in pieces of about this size.
+_KEYS_AT_ONCE = 2**16
+_TAGS, _SCORES = np.dtype("<i2"), np.dtype("<f4")
+_NO_SCORES: np.ndarray = np.ndarray((0,), _SCORES, b"")
 
 
 class Tables(NamedTuple):
@@ -46,29 +52,21 @@ class StoredRecord(NamedTuple):
     k_best_scores: np.ndarray  # (K,), float32, nats; −inf where there are fewer than K
 
 
-class _Shard(NamedTuple):
-    """One shard, mapped into memory: the system reads from disk what is touched, and drops it at will."""
+class _Series(NamedTuple):
+    """What one writer wrote."""
 
-    offsets: np.ndarray  # (N + 1,), int64: record i has the rows offsets[i] to offsets[i + 1]
-    languages: np.ndarray  # (N,), uint16, index into the shard's languages
-    checksums: np.ndarray  # (N,), uint32
-    emissions: np.ndarray  # (W, L)
-    k_best_tags: np.ndarray  # (W, K), int16
-    k_best_scores: np.ndarray  # (N, K), float32
-
-    def record(self, row: int) -> StoredRecord:
-        """Record number `row`."""
-        words = slice(self.offsets[row], self.offsets[row + 1])
-        return StoredRecord(self.emissions[words], self.k_best_tags[words], self.k_best_scores[row])
+    number: int  # in the order of the manifests
+    table: SeriesIndex
+    first_shard: int  # its number among the shards of the store
 
 
 class TeacherStore:
     """
     A teacher's potentials, and its K best labellings if captured, by sentence key, on disk, read only.
 
-    Opening checks everything but the records, which are checked as they are read, so that no altered bit
-    goes unnoticed. A process maps the shards when it first reads from them, also after a fork. In memory stands
-    the index alone: 24 bytes a sentence.
+    Opening checks manifests, tables, the heads of the indexes, and that all files are there in their size; each shard
+    is checked when it is first read from, each piece of an index and each record whenever it is read: no altered bit
+    goes unnoticed in what is used. Nothing is mapped into memory, and nothing that was read is kept there.
 
     Made by `TeacherStore.open`.
     """
@@ -79,13 +77,22 @@ class TeacherStore:
         self._calibration = agreed_calibration(path, manifests)
         self._shards: List[ShardEntry] = [shard for manifest in manifests for shard in manifest.shards]
         self._tables = _read_tables(path, manifests)
-        keys, ordinals, starts = _build_index(path, self._shards, self._teacher)
-        self._keys = keys  # (N,), ascending
-        self._ordinals = ordinals  # (N,): position of the record among all of all shards
-        self._starts = starts  # (number of shards + 1,): ordinal of each shard's first record
+        self._files = DirectoryFiles(path)
+        _check_sizes(path, manifests)
+        # Number of parts -> the series that may have the sentences of each; those of one writer are one part of one.
+        self._series: Dict[int, List[List[_Series]]] = {}
+        first_shard = 0
+        for number, manifest in enumerate(manifests):
+            index = SeriesIndex(path, manifest.writer, manifest.index, manifest.shards, self._teacher)
+            parts = manifest.parts or 1
+            by_part = self._series.setdefault(parts, [[] for _ in range(parts)])
+            by_part[(manifest.part or 1) - 1].append(_Series(number, index, first_shard))
+            first_shard += len(manifest.shards)
         self._languages = tuple(sorted({language for shard in self._shards for language in shard.languages}))
-        self._maps: Dict[int, _Shard] = {}
-        self._maps_pid = os.getpid()
+        self._length: Optional[int] = None
+        self._dtype = np.dtype(self._teacher.encoding).newbyteorder("<")
+        # Shard -> where its records begin, once it was checked.
+        self._places: Dict[int, Dict[str, int]] = {}
 
     @classmethod
     def open(cls, path: str) -> "TeacherStore":
@@ -104,12 +111,13 @@ class TeacherStore:
                 f"{path} is not a teacher store: there is no such directory. "
                 "Make one with `allennlp cache-teacher ARCHIVE FILES... --output STORE`."
             )
-        manifests = [Manifest.read(file) for file in sorted(directory.glob(manifest_file("*")))]
+        manifests = read_manifests(directory)
         if not manifests:
             raise ConfigurationError(
                 f"{path} is not a teacher store: it holds no {manifest_file('*')}. "
                 "Make one with `allennlp cache-teacher ARCHIVE FILES... --output STORE`."
             )
+        refuse_missing_parts(path, manifests)
         for manifest in manifests:
             if not manifest.complete:
                 raise ConfigurationError(
@@ -131,7 +139,12 @@ class TeacherStore:
 
     def __len__(self) -> int:
         """Number of sentences."""
-        return len(self._keys)
+        if self._length is None:
+            series = [one for by_part in self._series.values() for of_part in by_part for one in of_part]
+            # What several series have counts once.
+            alone = len(series) == 1
+            self._length = len(series[0].table) if alone else sum(map(len, self._key_pieces()))
+        return self._length
 
     @property
     def labels(self) -> Tuple[str, ...]:
@@ -175,12 +188,18 @@ class TeacherStore:
 
     def keys(self) -> Iterator[str]:
         """All keys, ascending."""
-        for key in self._keys.view(np.uint8).reshape(-1, KEY_BYTES):
-            yield key.tobytes().hex()
+        for piece in self._key_pieces():
+            for key in piece.view(np.uint8).reshape(-1, KEY_BYTES):
+                yield key.tobytes().hex()
 
     def contains(self, keys: Sequence[str]) -> np.ndarray:
         """Which of `keys` have a record: boolean, shape (len(keys),). Reads the index alone."""
-        return self._locate(keys) >= 0
+        wanted = _keys_from_hex(keys)
+        found = np.zeros(len(wanted), dtype=bool)
+        # In the order in which they are in the index.
+        for position in sorted(range(len(wanted)), key=wanted.__getitem__):
+            found[position] = self._locate(wanted[position]) is not None
+        return found
 
     def get(self, key: str, num_words: Optional[int] = None) -> Optional[StoredRecord]:
         """`get_batch` for one key."""
@@ -206,46 +225,77 @@ class TeacherStore:
         `ConfigurationError` : for a record that was altered.
         `RecordLengthError` : for a record of another length than `num_words` says.
         """
-        ordinals = self._locate(keys)
-        shard_numbers = np.searchsorted(self._starts, ordinals, side="right") - 1
-        rows = ordinals - self._starts[shard_numbers]
+        shards, files, places = self._shards, self._files, self._places
+        dtype, labels, k, crc32 = self._dtype, len(self._teacher.labels), self._teacher.k_best, zlib.crc32
+        row_bytes = dtype.itemsize * labels
         records: List[Optional[StoredRecord]] = []
-        for position, (ordinal, number, row) in enumerate(
-            zip(ordinals.tolist(), shard_numbers.tolist(), rows.tolist(), strict=True)
-        ):
-            if ordinal < 0:
+        for position, key in enumerate(_keys_from_hex(keys)):
+            located = self._locate(key)
+            if located is None:
                 records.append(None)
                 continue
-            shard = self._map(number)
-            record = shard.record(row)
-            language = self._shards[number].languages[shard.languages[row]]
-            if record_crc32(bytes.fromhex(keys[position]), language, *record) != shard.checksums[row]:
+            first_shard, (shard, row, start, words, language, checksum) = located
+            number = first_shard + shard
+            entry = shards[number]
+            file = files[entry.file]
+            place = places.get(number) or self._check(number, file)
+            size = words * row_bytes
+            try:
+                emissions = os.pread(file.descriptor, size, place["emissions"] + start * row_bytes)
+            except OSError:
+                emissions = b""
+            if len(emissions) < size:
+                # Again, with all that can be said of what is wrong.
+                emissions = file.read(size, place["emissions"] + start * row_bytes)
+            crc = crc32(emissions, crc32(record_head(key, entry.languages[language], words)))
+            tags = scores = b""
+            if k:
+                tags = file.read(words * 2 * k, place["k_best_tags"] + start * 2 * k)
+                scores = file.read(4 * k, place["k_best_scores"] + row * 4 * k)
+                crc = crc32(scores, crc32(tags, crc))
+            if crc != checksum:
                 raise ConfigurationError(
-                    f"{self.path / self._shards[number].file} was altered: the record of the sentence with key "
-                    f"{keys[position]} does not have its checksum. Restore the file, or capture again."
+                    f"{file.path} was altered: the record of the sentence with key {keys[position]} does not have its "
+                    "checksum. Restore the file, or capture again."
                 )
-            if num_words is not None and len(record.emissions) != num_words[position]:
-                raise RecordLengthError(position, len(record.emissions))
-            records.append(record)
+            if num_words is not None and words != num_words[position]:
+                raise RecordLengthError(position, words)
+            # Of bytes, which makes them read only.
+            records.append(
+                StoredRecord(
+                    np.ndarray((words, labels), dtype, emissions),
+                    np.ndarray((words, k), _TAGS, tags),
+                    np.ndarray((k,), _SCORES, scores) if k else _NO_SCORES,
+                )
+            )
         return records
 
-    def _locate(self, keys: Sequence[str]) -> np.ndarray:
-        """Ordinals of the records, int64, shape (len(keys),); −1 where there is none."""
-        if not len(self._keys) or not len(keys):
-            return np.full(len(keys), -1, dtype=np.int64)
-        wanted = _keys_from_hex(keys)
-        positions = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
-        return np.where(self._keys[positions] == wanted, self._ordinals[positions], -1)
+    def _locate(self, key: bytes) -> Optional[Tuple[int, Location]]:
+        """The first shard of the record's series, and where in the series it is; `None` where there is no record."""
+        for series in self._series_of(key):
+            location = series.table.find(key)
+            if location is not None:
+                return series.first_shard, location
+        return None
 
-    def _map(self, number: int) -> _Shard:
-        """Shard `number`, mapped by this very process."""
-        if self._maps_pid != os.getpid():
-            self._maps, self._maps_pid = {}, os.getpid()
-        shard = self._maps.get(number)
-        if shard is None:
-            shard = _map_shard(self.path / self._shards[number].file)
-            self._maps[number] = shard
-        return shard
+    def _series_of(self, key: bytes) -> Sequence[_Series]:
+        """Those that may have a sentence, in the order of the manifests: the first that has it counts."""
+        if len(self._series) == 1:
+            [(parts, by_part)] = self._series.items()
+            return by_part[part_number(key, parts) - 1]
+        return sorted(one for parts, by_part in self._series.items() for one in by_part[part_number(key, parts) - 1])
+
+    def _check(self, number: int, file: OpenFile) -> Dict[str, int]:
+        """Where the arrays of a shard begin, after a check of all of it but the records."""
+        places = self._places[number] = read_shard_index(file, self._shards[number], self._teacher).places
+        return places
+
+    def _key_pieces(self) -> Iterator[np.ndarray]:
+        """All keys, ascending, in pieces of type "S16"."""
+        series = [one for by_part in self._series.values() for of_part in by_part for one in of_part]
+        bits = (sum(len(one.table) for one in series) // _KEYS_AT_ONCE).bit_length()
+        for prefix in range(1 << bits):
+            yield np.unique(np.concatenate([one.table.keys(prefix, bits) for one in series]))
 
 
 class RecordLengthError(Exception):
@@ -257,44 +307,55 @@ class RecordLengthError(Exception):
         self.num_words = num_words
 
 
-def _keys_from_hex(keys: Sequence[str]) -> np.ndarray:
-    joined = "".join(keys)
-    if len(joined) != 2 * KEY_BYTES * len(keys):
+def _keys_from_hex(keys: Sequence[str]) -> List[bytes]:
+    if any(len(key) != 2 * KEY_BYTES for key in keys):
         raise ValueError(f"a sentence key has {2 * KEY_BYTES} hexadecimal digits; got one that has not")
-    return np.frombuffer(bytes.fromhex(joined), dtype=_KEY)
+    joined = bytes.fromhex("".join(keys))
+    return [joined[i : i + KEY_BYTES] for i in range(0, len(joined), KEY_BYTES)]
+
+
+def refuse_missing_parts(path: str, manifests: Sequence[Manifest]) -> None:
+    """Raise `ConfigurationError` where the manifests of the store `path` are not of all parts of a capture."""
+    there: Dict[Tuple[str, int], List[int]] = {}
+    for manifest in manifests:
+        if manifest.part is not None and manifest.parts is not None:
+            there.setdefault((without_part(manifest.writer), manifest.parts), []).append(manifest.part)
+    for (writer, parts), numbers in there.items():
+        missing = [str(number) for number in range(1, parts + 1) if number not in numbers]
+        if missing:
+            listed = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
+            raise ConfigurationError(
+                f"{path} is not complete: part{'s' if len(missing) > 1 else ''} {listed} of {parts} of the capture by "
+                f"the writer {writer!r} {'are' if len(missing) > 1 else 'is'} missing. Run the same `allennlp "
+                f"cache-teacher` with --part {missing[0]}/{parts}{' and so on' if len(missing) > 1 else ''}."
+            )
 
 
 def _read_tables(path: Path, manifests: Sequence[Manifest]) -> Tables:
-    file = path / TABLES_FILE
-    if not file.exists():
-        raise ConfigurationError(f"{file} is missing. Restore it, or capture again.")
-    raw = file.read_bytes()
+    file = OpenFile(path / TABLES_FILE)
+    raw = file.read(file.size, 0)
     if any(zlib.crc32(raw) != manifest.tables_crc32 for manifest in manifests):
         raise ConfigurationError(
-            f"{file} was altered: it does not have the checksum that the manifest gives. Restore it, or capture again."
+            f"{file.path} was altered: it does not have the checksum that the manifest gives. Restore it, or capture "
+            "again."
         )
     tables = load(raw)
     return Tables(*(tables[name] for name in TABLE_NAMES))
 
 
-def _build_index(
-    path: Path, shards: Sequence[ShardEntry], teacher: Teacher
-) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    parts = [read_shard_keys(path, shard, teacher).reshape(-1).view(_KEY) for shard in shards]
-    starts = np.cumsum([0] + [len(part) for part in parts], dtype=np.int64)
-    # Of a sentence that two writers captured, the first in the order of the shards counts.
-    keys, ordinals = np.unique(np.concatenate([np.empty(0, dtype=_KEY), *parts]), return_index=True)
-    return keys, ordinals.astype(np.int64), starts
-
-
-def _map_shard(file: Path) -> _Shard:
-    # Of the library's frameworks torch is the one whose tensors stay on disk until they are touched.
-    with safe_open(file, framework="pt") as content:
-        names = set(_Shard._fields).intersection(content.keys())
-        arrays = {name: content.get_tensor(name).numpy() for name in names}
-    # Where the store was captured without them, there are none of the K best labellings.
-    arrays.setdefault("k_best_tags", np.empty((len(arrays["emissions"]), 0), dtype=np.int16))
-    arrays.setdefault("k_best_scores", np.empty((len(arrays["checksums"]), 0), dtype=np.float32))
-    for array in arrays.values():
-        array.flags.writeable = False
-    return _Shard(**arrays)
+def _check_sizes(path: Path, manifests: Sequence[Manifest]) -> None:
+    with os.scandir(path) as entries:
+        sizes = {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    for manifest in manifests:
+        index: List[Union[ShardEntry, IndexEntry]] = [] if manifest.index is None else [manifest.index]
+        for listed in index + list(manifest.shards):
+            file, remedy = path / listed.file, REMEDY if isinstance(listed, ShardEntry) else INDEX_REMEDY
+            if listed.file not in sizes:
+                raise ConfigurationError(
+                    f"{file} is missing: the manifest counts {listed.sentences} sentences in it. {remedy}"
+                )
+            if sizes[listed.file] != listed.bytes:
+                raise ConfigurationError(
+                    f"{file} is truncated or was altered: it has {sizes[listed.file]} bytes, the manifest says "
+                    f"{listed.bytes}. {remedy}"
+                )

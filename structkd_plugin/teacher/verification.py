@@ -5,21 +5,23 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
-import numpy as np
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
-from safetensors import safe_open
 
 from structkd_plugin.teacher.format import (
     TABLES_FILE,
+    TYPES,
     Manifest,
     ShardEntry,
     Teacher,
     manifest_file,
-    read_shard_keys,
+    read_shard_index,
     record_arrays,
     record_crc32,
 )
+from structkd_plugin.teacher.open_files import OpenFile
+from structkd_plugin.teacher.series_index import INDEX_REMEDY, SeriesIndex
+from structkd_plugin.teacher.store import refuse_missing_parts
 
 _tqdm: Any = Tqdm.tqdm
 
@@ -36,9 +38,9 @@ class Verification(NamedTuple):
 
 def verify_store(path: str, quiet: bool = False) -> Verification:
     """
-    Check the manifests of a store, its tables, all its shards and every record in them.
+    Check the manifests of a store, its tables, its indexes, all its shards and every record in them.
 
-    Memory does not grow with the store: shards are mapped one at a time.
+    One shard at a time is in memory.
 
     # Parameters
 
@@ -72,15 +74,17 @@ def verify_store(path: str, quiet: bool = False) -> Verification:
     total = sum(shard.sentences for manifest in manifests for shard in manifest.shards)
     with _tqdm(total=total, unit="sentence", desc="checksums", disable=quiet) as progress:
         for manifest in manifests:
-            for shard in manifest.shards:
+            index = _Index(directory, manifest)
+            for number, shard in enumerate(manifest.shards):
                 damaged: List[str] = []
                 try:
-                    for key, language, length, intact in _records(directory, shard, manifest.teacher):
+                    for row, (key, language, length, intact) in enumerate(_records(directory, shard, manifest.teacher)):
                         if intact:
                             sentences[language] += 1
                             words[language] += length
                         else:
-                            damaged.append(key)
+                            damaged.append(key.hex())
+                        index.check(key, number, row)
                         progress.update()
                 except ConfigurationError as error:
                     problems.append(str(error.message))
@@ -90,6 +94,7 @@ def verify_store(path: str, quiet: bool = False) -> Verification:
                         f"have their checksum, the first being that of the sentence with key {damaged[0]}. Restore the "
                         "file, or capture again."
                     )
+            problems += index.problems
     return Verification(
         manifests=tuple(manifests),
         sentences=dict(sorted(sentences.items())),
@@ -99,7 +104,40 @@ def verify_store(path: str, quiet: bool = False) -> Verification:
     )
 
 
+class _Index:
+    """Whether the index of a series leads to each of its records; the first that is wrong with it is enough."""
+
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        self.problems: List[str] = []
+        self._index = None
+        # A series that is not complete has none, nor has one of an earlier version.
+        if manifest.index is not None:
+            self._file = directory / manifest.index.file
+            try:
+                self._index = SeriesIndex(directory, manifest.writer, manifest.index, manifest.shards, manifest.teacher)
+            except ConfigurationError as error:
+                self.problems.append(str(error.message))
+
+    def check(self, key: bytes, shard: int, row: int) -> None:
+        """Look up record `row` of shard `shard`, or one of the same sentence in a shard before."""
+        if self._index is None or self.problems:
+            return
+        try:
+            found = self._index.find(key)
+        except ConfigurationError as error:
+            self.problems.append(str(error.message))
+            return
+        if found is None or found[:2] > (shard, row):
+            self.problems.append(
+                f"{self._file} does not lead to the record of the sentence with key {key.hex()}. {INDEX_REMEDY}"
+            )
+
+
 def _disagreements(directory: Path, manifests: List[Manifest]) -> Iterator[str]:
+    try:
+        refuse_missing_parts(str(directory), manifests)
+    except ConfigurationError as error:
+        yield str(error.message)
     for manifest in manifests:
         if not manifest.complete:
             yield (
@@ -119,23 +157,22 @@ def _disagreements(directory: Path, manifests: List[Manifest]) -> Iterator[str]:
         )
 
 
-def _records(directory: Path, shard: ShardEntry, teacher: Teacher) -> Iterator[Tuple[str, str, int, bool]]:
+def _records(directory: Path, shard: ShardEntry, teacher: Teacher) -> Iterator[Tuple[bytes, str, int, bool]]:
     """Of every record of a shard its key, language, number of words, and whether it has its checksum."""
-    keys = read_shard_keys(directory, shard, teacher)
-    # Of the library's frameworks torch is the one whose tensors stay on disk until they are touched.
-    with safe_open(directory / shard.file, framework="pt") as content:
-        offsets, languages, checksums = (
-            content.get_tensor(name).numpy() for name in ("offsets", "languages", "checksums")
-        )
-        stored = {name: content.get_tensor(name).numpy() for name in record_arrays(shard, teacher)}
-    nothing = np.empty(0, dtype=np.uint8)
-    for row, key in enumerate(keys):
+    file = OpenFile(directory / shard.file)
+    index = read_shard_index(file, shard, teacher)
+    data = {}
+    for name, (kind, (rows, columns)) in record_arrays(shard, teacher).items():
+        size = TYPES[kind].itemsize * columns
+        data[name] = (memoryview(file.read(rows * size, index.places[name])), size)
+    offsets = index.offsets.tolist()
+    for row, key in enumerate(map(bytes, index.keys)):
         words = slice(offsets[row], offsets[row + 1])
-        language = shard.languages[languages[row]]
-        data = (
-            stored["emissions"][words],
-            stored["k_best_tags"][words] if teacher.k_best else nothing,
-            stored["k_best_scores"][row] if teacher.k_best else nothing,
-        )
-        intact = record_crc32(key.tobytes(), language, *data) == checksums[row]
-        yield key.tobytes().hex(), language, len(data[0]), intact
+        language = shard.languages[index.languages[row]]
+        pieces = [
+            raw[size * span.start : size * span.stop]
+            for name, (raw, size) in data.items()
+            for span in [slice(row, row + 1) if name == "k_best_scores" else words]
+        ]
+        intact = record_crc32(key, language, words.stop - words.start, *pieces) == index.checksums[row]
+        yield key, language, words.stop - words.start, intact

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Sequence, Set, Tuple, Type
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from structkd_plugin.teacher.format import (
     INDEX_ARRAYS,
     KINDS,
     MAX_LABELS_WITH_K_BEST,
+    START_LOCK,
     TABLE_NAMES,
     TABLES_FILE,
     WRITER_NAME,
@@ -25,13 +26,22 @@ from structkd_plugin.teacher.format import (
     ShardEntry,
     Teacher,
     agreed_calibration,
-    index_crc32,
+    checksum_of_index,
+    index_file,
     manifest_file,
+    read_manifests,
     read_shard_keys,
     record_crc32,
     shard_file,
     write_and_rename,
 )
+from structkd_plugin.teacher.parts import Part, without_part
+from structkd_plugin.teacher.series_index import SeriesIndex, make_index
+
+# Rows and words of a shard are counted in 32 bits by the index.
+MOST_WORDS_OF_A_SHARD = 2**32 - 1
+# How long one writer's start may keep others from starting: it reads manifests.
+_START_SECONDS = 60
 
 
 class Record(NamedTuple):
@@ -65,6 +75,9 @@ class TeacherStoreWriter:
         Settings of the reader, kept in the manifest for the record.
     writer : `str`, optional (default = "main")
         Name of the series.
+    part : `Part`, optional
+        The part of the sentences that this writer takes, where several share the work: the store opens when all parts
+        are complete. The part's numbers are added to the name of the series.
 
     # Raises
 
@@ -79,7 +92,9 @@ class TeacherStoreWriter:
         tables: Dict[str, torch.Tensor],
         reader: Dict[str, Any],
         writer: str = "main",
+        part: Optional[Part] = None,
     ) -> None:
+        writer = writer if part is None else part.writer(writer)
         if not WRITER_NAME.fullmatch(writer):
             raise ConfigurationError(
                 f"{writer!r} is no name for a writer: use up to 64 letters, digits, hyphens and underscores."
@@ -97,6 +112,7 @@ class TeacherStoreWriter:
             )
         self._path = Path(path)
         self._writer = writer
+        self._part = part
         with self._writing():
             self._path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(str(self._path / f".lock.{writer}"))
@@ -109,20 +125,32 @@ class TeacherStoreWriter:
                 f"{path} is being written by another process. Wait for it, or give this one a writer name of its own."
             ) from None
         try:
-            self._manifest, self._committed = self._start(teacher, tables, reader)
+            with self._writing(), FileLock(str(self._path / START_LOCK), timeout=_START_SECONDS):
+                self._manifest, others = self._start(teacher, tables, reader)
+            self._committed = {
+                key.tobytes()
+                for shard in self._manifest.shards
+                for key in read_shard_keys(self._path, shard, self._manifest.teacher)
+            }
+            self._others = self._indexes(others)
+        except Timeout:
+            self._lock.release()
+            raise ConfigurationError(f"{path} is being begun by another process. Try again.") from None
         except BaseException:
             self._lock.release()
             raise
 
     def _start(
         self, teacher: Teacher, tables: Dict[str, torch.Tensor], reader: Dict[str, Any]
-    ) -> Tuple[Manifest, Set[bytes]]:
+    ) -> Tuple[Manifest, List[Manifest]]:
+        """The manifest of this series, begun or gone on with, and those of the others."""
         for leftover in self._path.glob(f"*.{self._writer}.tmp"):
             leftover.unlink()
-        manifests = [Manifest.read(file) for file in sorted(self._path.glob(manifest_file("*")))]
         # A series of this name that was begun and holds nothing, say because a file was not found, binds nobody.
-        others = [manifest for manifest in manifests if manifest.shards or manifest.writer != self._writer]
-        for other in others:
+        manifests = [
+            manifest for manifest in read_manifests(self._path) if manifest.shards or manifest.writer != self._writer
+        ]
+        for other in manifests:
             differences = teacher.differences(other.teacher)
             if differences:
                 same = teacher.fingerprint == other.teacher.fingerprint
@@ -133,14 +161,17 @@ class TeacherStoreWriter:
                 )
         content = save({name: _as_table(tables[name]) for name in TABLE_NAMES})
         tables_crc32 = zlib.crc32(content)
-        if not others:
-            with self._writing():
-                write_and_rename(self._path / TABLES_FILE, content, self._writer)
-        for other in others:
-            if other.writer == self._writer:
-                return other, {
-                    key.tobytes() for shard in other.shards for key in read_shard_keys(self._path, shard, other.teacher)
-                }
+        if not manifests:
+            write_and_rename(self._path / TABLES_FILE, content, self._writer)
+        others = [manifest for manifest in manifests if manifest.writer != self._writer]
+        if len(others) < len(manifests):
+            [own] = [manifest for manifest in manifests if manifest.writer == self._writer]
+            if (own.part, own.parts) != (tuple(self._part) if self._part else (None, None)):
+                raise ConfigurationError(
+                    f"{self._path} has a series {self._writer!r} that is of {'no part' if self._part else 'a part'}. "
+                    "Give this writer another name."
+                )
+            return own, others
         manifest = Manifest(
             writer=self._writer,
             complete=False,
@@ -150,11 +181,30 @@ class TeacherStoreWriter:
             sentences={},
             words={},
             shards=(),
+            part=self._part and self._part.number,
+            parts=self._part and self._part.parts,
             # Of the same teacher, so that it holds for what is added too.
             calibration=agreed_calibration(self._path, others),
         )
         self._write_manifest(manifest)
-        return manifest, set()
+        return manifest, others
+
+    def _indexes(self, others: Sequence[Manifest]) -> List[Tuple[Optional[Part], SeriesIndex]]:
+        """
+        Of the other series those whose sentences need no other capture, with the part that each takes.
+
+        Only those that are complete, and none that shares the work with this one, which has other sentences: what is
+        there already must not depend on how far another process has come.
+        """
+        indexes = []
+        for other in others:
+            part = None if other.part is None or other.parts is None else Part(other.part, other.parts)
+            shares = part is not None and self._part is not None and part.parts == self._part.parts
+            if shares and without_part(other.writer) == without_part(self._writer):
+                continue
+            if other.complete:
+                indexes.append((part, SeriesIndex(self._path, other.writer, other.index, other.shards, other.teacher)))
+        return indexes
 
     def __enter__(self) -> "TeacherStoreWriter":
         return self
@@ -168,8 +218,11 @@ class TeacherStoreWriter:
         self._lock.release()
 
     def __contains__(self, key: str) -> bool:
-        """Whether this series has the sentence already."""
-        return bytes.fromhex(key) in self._committed
+        """Whether the store has the sentence already: this series has it, or another had when this writer began."""
+        binary = bytes.fromhex(key)
+        return binary in self._committed or any(
+            index.find(binary) is not None for part, index in self._others if part is None or part.takes(binary)
+        )
 
     def commit(self, records: Sequence[Record]) -> None:
         """
@@ -179,9 +232,17 @@ class TeacherStoreWriter:
 
         `ConfigurationError` : for emissions or labellings that cannot be stored, with the sentence, and when writing
             fails.
+        `ValueError` : for a record that is not of this writer's part.
         """
         if not records:
             return
+        for record in records:
+            if self._part is not None and not self._part.takes(bytes.fromhex(record.key)):
+                raise ValueError(f"the sentence {_show(record)} is not in {self._part}")
+        if sum(len(record.words) for record in records) > MOST_WORDS_OF_A_SHARD:
+            raise ConfigurationError(
+                f"a shard holds at most {MOST_WORDS_OF_A_SHARD:,} words. Lower --sentences-per-shard."
+            )
         records = sorted(records, key=lambda record: record.key)
         teacher = self._manifest.teacher
         encoded = [encode_emissions(record, teacher.labels, teacher.encoding) for record in records]
@@ -194,7 +255,7 @@ class TeacherStoreWriter:
             "languages": np.array([languages.index(record.language) for record in records], dtype=np.uint16),
             "checksums": np.array(
                 [
-                    record_crc32(key, record.language, emissions, *best)
+                    record_crc32(key, record.language, len(emissions), emissions, *best)
                     for key, record, emissions, best in zip(keys, records, encoded, k_best, strict=True)
                 ],
                 dtype=np.uint32,
@@ -214,7 +275,7 @@ class TeacherStoreWriter:
             sentences=len(records),
             words=len(arrays["emissions"]),
             languages=tuple(languages),
-            index_crc32=index_crc32(file, {name: arrays[name] for name in INDEX_ARRAYS}),
+            index_crc32=checksum_of_index(content, arrays, INDEX_ARRAYS),
         )
         sentences, words = dict(self._manifest.sentences), dict(self._manifest.words)
         for record in records:
@@ -224,6 +285,7 @@ class TeacherStoreWriter:
             replace(
                 self._manifest,
                 complete=False,
+                index=None,
                 sentences=sentences,
                 words=words,
                 shards=(*self._manifest.shards, entry),
@@ -232,9 +294,28 @@ class TeacherStoreWriter:
         self._committed.update(keys)
 
     def finish(self) -> None:
-        """Say that this series is complete: without it the store does not open."""
-        if not self._manifest.complete:
-            self._write_manifest(replace(self._manifest, complete=True))
+        """Write the index of this series, and say that it is complete: without that the store does not open."""
+        if not self._manifest.complete or self._index_is_gone():
+            index = None
+            if self._manifest.shards:
+                index, content = make_index(self._path, self._writer, self._manifest.shards, self._manifest.teacher)
+                with self._writing():
+                    write_and_rename(self._path / index.file, content, self._writer)
+            self._write_manifest(replace(self._manifest, complete=True, index=index))
+        # Those of fewer shards.
+        named = self._manifest.index and self._manifest.index.file
+        for file in self._path.glob(index_file(self._writer, 0).replace("00000", "*")):
+            if file.name != named:
+                with self._writing():
+                    file.unlink(missing_ok=True)
+
+    def _index_is_gone(self) -> bool:
+        index = self._manifest.index
+        if index is None:
+            # Earlier versions wrote none.
+            return bool(self._manifest.shards)
+        file = self._path / index.file
+        return not file.exists() or file.stat().st_size != index.bytes
 
     def _write_manifest(self, manifest: Manifest) -> None:
         with self._writing():
@@ -242,8 +323,9 @@ class TeacherStoreWriter:
         self._manifest = manifest
 
     def _refuse_foreign_directory(self) -> None:
-        ours = ("manifest.", "shard.", "tables.", ".lock.")
-        foreign = sorted(file.name for file in self._path.iterdir() if not file.name.startswith(ours))
+        ours = ("manifest.", "shard.", "index.", "tables.", ".lock.")
+        names = (file.name for file in self._path.iterdir())
+        foreign = sorted(name for name in names if not name.startswith(ours) and name != START_LOCK)
         if foreign:
             raise ConfigurationError(
                 f"{self._path} is not a teacher store: it holds {foreign[0]!r}. Name a new or empty directory."

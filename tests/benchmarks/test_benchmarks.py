@@ -8,7 +8,7 @@ import pytest
 import torch
 from _jsonnet import evaluate_snippet
 
-from benchmarks import crf_scaling, crf_speed, distillation_cost, measure, tagger_speed, taggers
+from benchmarks import crf_scaling, crf_speed, distillation_cost, measure, store_scale, tagger_speed, taggers
 from benchmarks.peers import OPERATIONS, OURS, AllenNLP, K, Ours, load, random_problem
 
 PROBLEM = random_problem(4, 5, 3)
@@ -137,6 +137,23 @@ def test_taggers_are_measured_in_both_sizes(monkeypatch):
     assert [(row["size"], row["labels"], row["phase"]) for row in rows] == list(expected)
     assert all(row["ratio"] > 0 and row["limit"] > 0 for row in rows)
     assert "validation, student (48 units), L = 9, 1 thread " in tagger_speed.table(rows)
+
+
+def test_stores_are_measured_and_judged(tmp_path):
+    cells = [store_scale.Settings(size, *store_scale.SMALL, 100, 5) for size in (50, 300)]
+    usual = store_scale.Settings(40, *store_scale.USUAL, 100, 5)
+    rows = []
+    for settings in (*cells, usual):
+        store_scale.write(tmp_path / str(settings.sentences), settings)
+        found = store_scale.measure_store(tmp_path / str(settings.sentences), settings)
+        rows.append({**settings._asdict(), "bytes": 1, "writing": 1.0, **found})
+    assert all(row["records"] > 0 and row["opening"] < 1 for row in rows)
+    assert "| 300 " in store_scale.table(rows)
+    good = [{**row, "opening": 0.9, "read": 3.0, "records_cpu": 1e5} for row in rows]
+    assert store_scale.failures(good) == []
+    assert "took 1.10 s" in store_scale.failures([{**good[0], "opening": 1.1}])[0]
+    assert "from 3.0 to 20.0 MB" in store_scale.failures([good[0], {**good[1], "read": 20.0}])[0]
+    assert "99,999 records" in store_scale.failures([{**good[2], "records_cpu": 99_999}])[0]
 
 
 def test_the_student_is_the_one_of_the_training_configurations():

@@ -126,7 +126,36 @@ def test_another_reader_and_overrides(teacher_archive: Path, tmp_path: Path) -> 
     assert len(TeacherStore.open(str(tmp_path / "store"))) == 1
 
 
+def test_parts_make_one_store(
+    teacher_archive: Path, corpora: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    arguments = [teacher_archive, f"{corpora}/*.train.conll", "--output", tmp_path / "store", "--language", "en"]
+    for part in ("2/2", "1/2"):
+        run(*arguments, "--part", part, "--writer", "mine")
+        assert f"{tmp_path}/store: part {part[0]} of 2: " in capsys.readouterr().out
+    assert len(TeacherStore.open(str(tmp_path / "store"))) == 32
+    assert len(list((tmp_path / "store").glob("manifest.mine-0000[12]-of-00002.json"))) == 2
+
+
+def test_processes_that_were_launched_together_take_a_part_each(
+    teacher_archive: Path, corpora: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = [teacher_archive, f"en={corpora}/en.train.conll", "--output", tmp_path / "store", "--quiet"]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        run(*arguments)
+    assert len(TeacherStore.open(str(tmp_path / "store"))) == 16
+    assert error_of(*arguments, "--part", "1/2").startswith(
+        "error: --part 1/2 is given to a process that was launched as part 2 of 2"
+    )
+
+
 class TestErrors:
+    def test_bad_part(self, teacher_archive: Path, tmp_path: Path) -> None:
+        message = error_of(teacher_archive, "x", "--output", tmp_path / "store", "--part", "3/2")
+        assert message.startswith("error: the part '3/2' is none: write I/N for part I of N")
+
     def test_no_archive(self, tmp_path: Path) -> None:
         message = error_of(tmp_path / "none.tar.gz", "x", "--output", tmp_path / "store")
         assert message == f"error: {tmp_path}/none.tar.gz: there is no such archive"

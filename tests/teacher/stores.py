@@ -8,6 +8,7 @@ import torch
 
 from structkd_plugin.readers.sentence_key import sentence_key
 from structkd_plugin.teacher.format import Teacher
+from structkd_plugin.teacher.parts import Part
 from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
 
@@ -100,14 +101,17 @@ def write_store(
     per_shard: int = 2,
     writer: str = "main",
     finish: bool = True,
+    part: Optional[Part] = None,
     **changes: Any,
 ) -> Optional[TeacherStore]:
     records = records_of(sentences, labels, seed, changes.get("k_best", 0))
     with TeacherStoreWriter(
-        str(path), teacher(labels, **changes), tables_of(labels, seed), {"type": "test"}, writer
+        str(path), teacher(labels, **changes), tables_of(labels, seed), {"type": "test"}, writer, part
     ) as store:
         for start in range(0, len(records), per_shard):
             store.commit(records[start : start + per_shard])
         if finish:
             store.finish()
-    return TeacherStore.open(str(path)) if finish else None
+    # Of a part alone there is no store to open.
+    finished = finish and (part is None or len(list(path.glob("manifest.*"))) == part.parts)
+    return TeacherStore.open(str(path)) if finished else None

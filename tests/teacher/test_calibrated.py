@@ -147,7 +147,8 @@ class TestFormat:
         ("calibration", "message"),
         [
             ({"temperature": -1, "reliability": [0.5]}, "manifest.main.json cannot be used: the temperature"),
-            ({"temperature": 1.0}, "manifest.main.json cannot be used: the reliability"),
+            ({"temperature": 1.0, "reliability": []}, "manifest.main.json cannot be used: the reliability"),
+            ({"temperature": 1.0}, "manifest.main.json has not the fields .*'reliability'"),
             ({"reliability": [0.5]}, "manifest.main.json has not the fields"),
             ({"temperature": 1.0, "reliability": [0.5], "more": 1}, "manifest.main.json has not the fields"),
             ([1], "manifest.main.json has not the fields"),

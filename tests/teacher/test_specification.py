@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import zlib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from structkd_plugin.teacher.capture import Source, capture
+from structkd_plugin.teacher.format import Calibration
+from structkd_plugin.teacher.parts import Part
 
-from .stores import SENTENCES, WITH_K_BEST, emissions_of, k_best_of, tables_of, write_store
+from .stores import SENTENCES, WITH_K_BEST, Spoken, emissions_of, k_best_of, tables_of, write_store
 from .training import load_teacher
 
 TYPES = {"U8": "u1", "U16": "<u2", "U32": "<u4", "I16": "<i2", "I64": "<i8", "F16": "<f2", "F32": "<f4"}
@@ -36,9 +39,33 @@ def key_of(language: str, words: list) -> bytes:
     return digest.digest()
 
 
+def read_index(path: Path, manifest: Dict[str, Any]) -> Dict[bytes, Tuple[int, ...]]:
+    """By key the six numbers of its entry."""
+    index = manifest["index"]
+    assert (path / index["file"]).stat().st_size == index["bytes"]
+    head, arrays = read_safetensors(path / index["file"])
+    starts, checksums, entries = arrays["starts"], arrays["checksums"], arrays["entries"]
+    assert zlib.crc32(head + starts.tobytes() + checksums.tobytes()) == index["head_crc32"]
+    assert entries.shape == (index["sentences"], 40)
+    number = (index["sentences"] - 1) // 32
+    bits = len(f"{number:b}") if number else 0
+    assert (len(starts), len(checksums)) == (2**bits + 1, 2**bits)
+    found = {}
+    for bucket in range(2**bits):
+        inside = entries[starts[bucket] : starts[bucket + 1]]
+        assert zlib.crc32(inside.tobytes()) == checksums[bucket]
+        for entry in inside:
+            key = entry[:16].tobytes()
+            assert int.from_bytes(key, "big") >> (128 - bits) == bucket
+            found[key] = tuple(entry[16:].view("<u4").tolist())
+    assert list(found) == sorted(found)
+    return found
+
+
 def read_store(path: Path) -> Dict[bytes, List[np.ndarray]]:
     """By key the emissions, and where the store has them the tags and scores of the best labellings."""
     records: Dict[bytes, List[np.ndarray]] = {}
+    parts: Dict[Tuple[str, int], List[int]] = {}
     for file in sorted(path.glob("manifest.*.json")):
         manifest: Dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         assert (manifest["format"], manifest["version"]) == ("structkd teacher store", 1)
@@ -47,7 +74,14 @@ def read_store(path: Path) -> Dict[bytes, List[np.ndarray]]:
         assert hashlib.sha256(text.encode()).hexdigest() == checksum
         assert manifest["complete"]
         assert zlib.crc32((path / "tables.safetensors").read_bytes()) == manifest["tables_crc32"]
-        for shard in manifest["shards"]:
+        part, of = manifest["part"], manifest["parts"]
+        if part is not None:
+            ending = f"-{part:05d}-of-{of:05d}"
+            assert manifest["writer"].endswith(ending)
+            parts.setdefault((manifest["writer"].removesuffix(ending), of), []).append(part)
+        index = read_index(path, manifest) if manifest["index"] else {}
+        assert len(index) == sum(manifest["sentences"].values())
+        for shard_number, shard in enumerate(manifest["shards"]):
             assert (path / shard["file"]).stat().st_size == shard["bytes"]
             head, arrays = read_safetensors(path / shard["file"])
             for name in ("keys", "offsets", "languages", "checksums"):
@@ -70,7 +104,13 @@ def read_store(path: Path) -> Dict[bytes, List[np.ndarray]]:
                 covered = key + len(data[0]).to_bytes(4, "little") + language.encode()
                 covered += b"".join(array.tobytes() for array in data)
                 assert zlib.crc32(covered) == arrays["checksums"][number]
+                described = (shard_number, number, words.start, len(data[0]), arrays["languages"][number])
+                assert index[key] == (*described, arrays["checksums"][number])
+                if part is not None:
+                    assert int.from_bytes(key[:8], "big") % of == part - 1
                 records.setdefault(key, data)
+    for (_, of), there in parts.items():
+        assert sorted(there) == list(range(1, of + 1))
     return records
 
 
@@ -94,6 +134,21 @@ def test_a_reader_written_from_the_page(tmp_path: Path, encoding: str) -> None:
     _, tables = read_safetensors(tmp_path / "tables.safetensors")
     for name, table in tables_of().items():
         np.testing.assert_array_equal(tables[name], table)
+
+
+def test_a_reader_of_parts_written_from_the_page(tmp_path: Path) -> None:
+    sentences = [Spoken("en", f"word{number} of {number}") for number in range(300)]
+    for number in (2, 1, 3):
+        part = Part(number, 3)
+        own = [sentence for sentence in sentences if part.takes(bytes.fromhex(sentence.key))]
+        store = write_store(tmp_path, own, per_shard=40, writer="part", part=part, finish=number != 3)
+        assert store is None
+    store = write_store(tmp_path, [], writer="part", part=part)
+    records = read_store(tmp_path)
+    assert len(records) == len(store) == 300
+    for sentence in sentences:
+        [emissions] = records[key_of(sentence.language, sentence.words.split())]
+        np.testing.assert_array_equal(emissions, store.get(sentence.key).emissions)
 
 
 def test_a_reader_of_the_best_labellings_written_from_the_page(tmp_path: Path) -> None:
@@ -139,5 +194,8 @@ def test_the_page_names_every_field(tmp_path: Path) -> None:
     write_store(tmp_path, **WITH_K_BEST)
     manifest = json.loads((tmp_path / "manifest.main.json").read_text())
     _, arrays = read_safetensors(tmp_path / "shard.main.00000.safetensors")
-    for name in [*manifest, *manifest["teacher"], *manifest["shards"][0], *arrays]:
+    _, index = read_safetensors(tmp_path / manifest["index"]["file"])
+    calibration = [field.name for field in fields(Calibration)]
+    names = [*manifest, *manifest["teacher"], *manifest["shards"][0], *manifest["index"], *calibration]
+    for name in [*names, *arrays, *index]:
         assert f"`{name}`" in page, name

@@ -1,5 +1,6 @@
 """What was written is what is read; nothing that was altered passes for it."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -15,7 +16,7 @@ from allennlp.common.checks import ConfigurationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structkd_plugin.teacher.format import Manifest, ShardEntry, _canonical
+from structkd_plugin.teacher.format import Calibration, IndexEntry, Manifest, ShardEntry, _canonical
 from structkd_plugin.teacher.store import RecordLengthError, TeacherStore
 from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
 
@@ -174,16 +175,36 @@ class TestReading:
 
 class TestProcesses:
     @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-    def test_a_fork_reads_for_itself(self, tmp_path: Path) -> None:
+    def test_forks_read_at_the_same_time(self, tmp_path: Path) -> None:
+        """They share the descriptors of the files, which have no position that one could move for the other."""
         store = write_store(tmp_path / "store")
         store.get(SENTENCES[0].key)
-        before = store._map(0)
-        child = os.fork()
-        if child == 0:
-            same = np.array_equal(store.get(SENTENCES[1].key).emissions, emissions_of(SENTENCES[1]))
-            os._exit(0 if same and store._map(0) is not before else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        assert store._map(0) is before
+        children = []
+        for _ in range(2):
+            child = os.fork()
+            if child == 0:
+                same = all(
+                    np.array_equal(store.get(sentence.key).emissions, emissions_of(sentence))
+                    for sentence in SENTENCES * 100
+                )
+                os._exit(0 if same else 1)
+            children.append(child)
+        for sentence in SENTENCES * 100:
+            np.testing.assert_array_equal(store.get(sentence.key).emissions, emissions_of(sentence))
+        for child in children:
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        np.testing.assert_array_equal(store.get(SENTENCES[2].key).emissions, emissions_of(SENTENCES[2]))
+
+    def test_worker_processes_of_a_loader_read(self, tmp_path: Path) -> None:
+        store = write_store(tmp_path / "store")
+        loader = torch.utils.data.DataLoader(
+            [sentence.key for sentence in SENTENCES],
+            batch_size=2,
+            num_workers=2,
+            collate_fn=lambda keys: [record.emissions.tolist() for record in store.get_batch(keys)],
+        )
+        read = [emissions for batch in loader for emissions in batch]
+        assert read == [emissions_of(sentence).tolist() for sentence in SENTENCES]
 
     def test_it_can_be_sent_to_another_process(self, tmp_path: Path) -> None:
         store = pickle.loads(pickle.dumps(write_store(tmp_path / "store")))
@@ -334,8 +355,9 @@ class TestAlteredBits:
             ("tables.safetensors", {}),
             ("shard.main.00001.safetensors", {}),
             ("shard.main.00001.safetensors", WITH_K_BEST),
+            ("index.main.00003.safetensors", {}),
         ],
-        ids=["tables", "shard", "shard with k best"],
+        ids=["tables", "shard", "shard with k best", "index"],
     )
     def test_every_byte_of(self, tmp_path: Path, name: str, changes: dict) -> None:
         write_store(tmp_path / "store", encoding="float16", **changes)
@@ -379,11 +401,11 @@ class TestWriting:
         assert content(tmp_path / "broken") == content(tmp_path / "whole")
 
     @pytest.mark.parametrize("after", [False, True], ids=["before a rename", "after a rename"])
-    @pytest.mark.parametrize("last", range(9))
+    @pytest.mark.parametrize("last", range(10))
     def test_broken_off_at_any_write(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int, after: bool
     ) -> None:
-        """The moments that a kill hits by chance only: tables, manifest, three times shard and manifest, manifest."""
+        """The moments that a kill hits by chance only: tables, manifest, thrice shard and manifest, index, manifest."""
 
         class Killed(BaseException):
             pass
@@ -408,7 +430,7 @@ class TestWriting:
             patched.setattr(os, "replace", replace)
             with pytest.raises(Killed):
                 go_on(tmp_path / "broken")
-        if last == 8 and after:
+        if last == 9 and after:
             assert len(TeacherStore.open(str(tmp_path / "broken"))) == 5
         else:
             with pytest.raises(ConfigurationError, match=r"is not complete|is not a teacher store"):
@@ -641,6 +663,36 @@ class TestRefusedLabellings:
                 pass
 
 
+class TestCalibration:
+    CALIBRATION = Calibration(1.5, (0.25, 0.5, 1.0))
+
+    def calibrate(self, path: Path, writer: str = "main", calibration: Calibration = CALIBRATION) -> None:
+        file = path / f"manifest.{writer}.json"
+        file.write_bytes(dataclasses.replace(Manifest.read(file), calibration=calibration).to_bytes())
+
+    def test_it_comes_back(self, tmp_path: Path) -> None:
+        assert write_store(tmp_path).calibration is None
+        self.calibrate(tmp_path)
+        assert TeacherStore.open(str(tmp_path)).calibration == self.CALIBRATION
+
+    def test_who_adds_to_the_store_takes_it_over(self, tmp_path: Path) -> None:
+        write_store(tmp_path, SENTENCES[:2])
+        self.calibrate(tmp_path)
+        write_store(tmp_path, SENTENCES[2:4])
+        assert write_store(tmp_path, SENTENCES[4:], writer="second").calibration == self.CALIBRATION
+
+    @pytest.mark.parametrize("other", [None, Calibration(1.0, (0.25, 0.5, 1.0))])
+    def test_two_are_refused(self, tmp_path: Path, other: Calibration) -> None:
+        write_store(tmp_path, SENTENCES[:2])
+        write_store(tmp_path, SENTENCES[2:], writer="second")
+        self.calibrate(tmp_path)
+        self.calibrate(tmp_path, "second", other)
+        with pytest.raises(
+            ConfigurationError, match=r"has two calibrations: manifest.second.json has another than manifest.main.json"
+        ):
+            TeacherStore.open(str(tmp_path))
+
+
 class TestManifest:
     @given(
         complete=st.booleans(),
@@ -661,6 +713,10 @@ class TestManifest:
             sentences=counts,
             words=counts,
             shards=(ShardEntry("f", 1, 2, 3, ("en",), 4),),
+            index=IndexEntry("i", 5, 2, 6) if complete else None,
+            part=2 if complete else None,
+            parts=3 if complete else None,
+            calibration=Calibration(1.25, (0.5, 1.0)) if complete else None,
         )
         file = tmp_path_factory.mktemp("manifest") / "manifest.w.json"
         file.write_bytes(manifest.to_bytes())

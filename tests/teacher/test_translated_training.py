@@ -12,7 +12,8 @@ import pytest
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
-from structkd_plugin.teacher.capture import CapturedTeacher, Source, capture
+from structkd_plugin.teacher.capture import Source, capture
+from structkd_plugin.teacher.sources.resolve import teacher_of_archive
 
 from . import training
 from .training import NAMES, capture_training_data, student, train
@@ -92,7 +93,7 @@ def test_a_language_without_gold_tags(data: Path, stores: Dict[str, str], archiv
     plain = {"type": "structkd_plain_text", "pretokenized": True}
     teachers = []
     for number, weight in enumerate((3.0, 1.0)):
-        captured = CapturedTeacher.of_archive(load_archive(str(archive)), plain)
+        captured = teacher_of_archive(load_archive(str(archive)), plain)
         capture(captured, [Source(str(text), "de")], str(tmp_path / str(number)), quiet=True)
         teachers.append({"path": str(tmp_path / str(number)), "weight": weight})
     settings = student(data, {"en": stores["en"], "de": teachers}, schedule={"type": "constant", "value": 0.0})

@@ -22,7 +22,9 @@ def test_an_intact_store_of_two_writers(tmp_path: Path, changes: dict) -> None:
     assert found.bytes_on_disk == sum(file.stat().st_size for file in tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("file", ["tables.safetensors", "shard.main.00000.safetensors", "manifest.main.json"])
+@pytest.mark.parametrize(
+    "file", ["tables.safetensors", "shard.main.00000.safetensors", "manifest.main.json", "index.main.00003.safetensors"]
+)
 def test_every_seventh_byte(tmp_path: Path, file: str) -> None:
     write_store(tmp_path, **WITH_K_BEST)
     raw = (tmp_path / file).read_bytes()
