@@ -5,8 +5,8 @@ What teachers cost: the wall time of an epoch of distilled training over that of
 
 FOLDER has LANGUAGE/train.conllu, of a real treebank for figures that mean something; default is fixtures/upos. All
 students are trained by AllenNLP's trainer as `allennlp train` makes it from training_configs/, epoch by epoch in turns,
-the baseline twice, so that the table shows how much is noise. The teachers are captured before, with their 10 best
-labellings; how good they are makes no difference to the time.
+the baseline twice, so that the table shows how much is noise. The teachers are captured before; how good they are makes
+no difference to the time.
 """
 
 import argparse
@@ -131,7 +131,7 @@ def _import_from_root(folder: str, path: str) -> Any:
     raise RuntimeError(f"{path} is not found")
 
 
-def capture_teachers(corpus: Path, languages: Sequence[str], sentences: int, stores: Path) -> None:
+def capture_teachers(corpus: Path, languages: Sequence[str], sentences: int, stores: Path, k_best: int) -> None:
     """A store for each language, by a teacher that was made and not trained."""
     params = configuration(corpus, languages, sentences, HIDDEN_SIZES[0], None, None)
     reader = DatasetReader.from_params(params["dataset_reader"].duplicate())
@@ -143,7 +143,7 @@ def capture_teachers(corpus: Path, languages: Sequence[str], sentences: int, sto
     for language in languages:
         teacher = StructkdArchiveTeacher(archive)
         source = Source(f"{corpus}/{language}/train.conllu", language)
-        capture(teacher, [source], str(stores / language), k_best=K, quiet=True)
+        capture(teacher, [source], str(stores / language), k_best=k_best, quiet=True)
 
 
 def measure_costs(
@@ -153,12 +153,14 @@ def measure_costs(
     measure.set_threads(threads)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        stores = Path(folder) / "stores"
-        capture_teachers(corpus, languages, sentences, stores)
+        # Who does not learn from stored labellings has no reason to store them.
+        stores = {k_best: Path(folder) / f"stores-{k_best}" for k_best in (0, K)}
+        for k_best, path in stores.items():
+            capture_teachers(corpus, languages, sentences, path, k_best)
         for hidden_size in hidden_sizes:
             students = {
                 name: Student(
-                    configuration(corpus, languages, sentences, hidden_size, objective, objective and stores),
+                    configuration(corpus, languages, sentences, hidden_size, objective, _store_for(objective, stores)),
                     str(Path(folder) / f"{hidden_size}-{number}"),
                 )
                 for number, (name, objective) in enumerate(OBJECTIVES.items())
@@ -174,6 +176,10 @@ def measure_costs(
                 print(f"{hidden_size} units, {threads} thread(s): round {number} of {rounds}", file=sys.stderr)
             rows += list(_rows(epochs, hidden_size, threads))
     return rows
+
+
+def _store_for(objective: Optional[Dict[str, Any]], stores: Dict[int, Path]) -> Optional[Path]:
+    return None if objective is None else stores[K if objective.get("labellings") == "legal" else 0]
 
 
 def _rows(epochs: Dict[str, List[Epoch]], hidden_size: int, threads: int) -> Iterator[Dict[str, Any]]:

@@ -337,9 +337,15 @@ EXPORT const char* structkd_source() { return STRUCTKD_SOURCE; }
 // The instruction set in use.
 EXPORT const char* structkd_variant() { return operations().name; }
 
-// Whether any of `rows` rows of `columns` numbers, where the mask (or null) says so, holds NaN or +inf.
-EXPORT int64_t structkd_dishonest(const float* values, const uint8_t* mask, int64_t rows, int64_t columns) {
-  return operations().dishonest(values, mask, rows, columns);
+// Which potentials are the first with NaN or +inf at a word: 1 emissions, 2 transitions, 3 start, 4 end; 0 if none are.
+EXPORT int64_t structkd_dishonest(const Chains* c) {
+  const auto has = operations().dishonest;
+  const auto tables = [&](int64_t stride) { return stride ? c->batch : 1; };
+  if (has(c->emissions, c->mask, c->batch * c->words, c->labels)) return 1;
+  if (has(c->transitions, nullptr, tables(c->transitions_stride), c->labels * c->labels)) return 2;
+  if (has(c->start, nullptr, tables(c->start_stride), c->labels)) return 3;
+  if (has(c->end, nullptr, tables(c->end_stride), c->labels)) return 4;
+  return 0;
 }
 
 // Whether any word has a tag outside [0, L) in `tags` (B, M, T).

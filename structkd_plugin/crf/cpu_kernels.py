@@ -96,22 +96,11 @@ def supports(emissions: torch.Tensor) -> bool:
     return library is not None and emissions.dtype == torch.float32 and 0 < emissions.shape[2] <= MOST_LABELS
 
 
-def dishonest(values: torch.Tensor, mask: Optional[torch.Tensor] = None) -> bool:
-    """
-    Whether `values`, contiguous float32, have NaN or +inf.
-
-    # Parameters
-
-    mask : `torch.Tensor`, optional
-        Contiguous and boolean: which rows along the last dimension count.
-    """
+def dishonest(chain: Chain) -> Optional[int]:
+    """Which of the potentials of `chain`, contiguous float32, are the first with NaN or +inf at a word."""
     assert library is not None
-    columns = values.shape[-1]
-    rows = values.numel() // max(1, columns)
-    found: int = library.structkd_dishonest(
-        _pointer(values), None if mask is None else _pointer(mask), ctypes.c_int64(rows), ctypes.c_int64(columns)
-    )
-    return found != 0
+    found: int = library.structkd_dishonest(ctypes.byref(_structure(chain)))
+    return found - 1 if found else None
 
 
 def tags_outside(tags: torch.Tensor, mask: Optional[torch.Tensor], labels: int) -> bool:

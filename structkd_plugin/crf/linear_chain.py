@@ -89,12 +89,12 @@ class LinearChainCRF:
         if emissions.dtype not in (torch.float32, torch.float64):
             emissions = emissions.float()
         self._emissions, self._mask = emissions, mask
-        self._check_honest(emissions, "emissions", mask)
         # Without tables the words are independent, and no recursion is needed for what concerns them one by one.
         self._independent = transitions is None and start_transitions is None and end_transitions is None
         self._transitions = self._table(transitions, "transitions", (labels, labels))
         self._start = self._table(start_transitions, "start_transitions", (labels,))
         self._end = self._table(end_transitions, "end_transitions", (labels,))
+        self._check_honest()
         self._reset()
 
     def _reset(self) -> None:
@@ -610,22 +610,24 @@ class LinearChainCRF:
             raise ValueError(f"{name} must be floating-point numbers, not {table.dtype}")
         if table.device != device:
             raise ValueError(f"{name} are on {table.device}, the emissions on {device}: move one of them")
-        table = table.to(self._emissions.dtype)
-        self._check_honest(table, name)
-        return table
+        return table if table.dtype == self._emissions.dtype else table.to(self._emissions.dtype)
 
-    @staticmethod
-    def _check_honest(values: torch.Tensor, name: str, mask: Optional[torch.Tensor] = None) -> None:
-        if values.device.type != "cpu":
+    def _check_honest(self) -> None:
+        """Refuse NaN and +inf; not on a GPU, which would have to be waited for."""
+        if self._emissions.device.type != "cpu":
             return
-        values = values.detach()
-        if cpu_kernels.library is not None and values.dtype == torch.float32 and values.is_contiguous():
-            found = cpu_kernels.dishonest(values, mask)
+        potentials = self._given[:4]
+        bad: Optional[int]
+        if cpu_kernels.supports(self._emissions) and all(values.is_contiguous() for values in potentials):
+            bad = cpu_kernels.dishonest(self._given)
         else:
             # NaN compares false with everything, so that one comparison finds both.
-            honest = values < float("inf")
-            found = not bool((honest if mask is None else honest | ~mask.unsqueeze(2)).all())
-        if found:
+            honest = [values.detach() < float("inf") for values in potentials]
+            if self._mask is not None:
+                honest[0] |= ~self._mask.unsqueeze(2)
+            bad = next((index for index, values in enumerate(honest) if not bool(values.all())), None)
+        if bad is not None:
+            name = ("emissions", "transitions", "start_transitions", "end_transitions")[bad]
             raise ValueError(f"{name} contain NaN or +inf; potentials must be finite, or −inf to forbid")
 
     def _check_same_space(self, other: "LinearChainCRF") -> None:
