@@ -9,7 +9,7 @@ from allennlp.data.batch import Batch
 from allennlp.data.fields.text_field import TextField
 from allennlp.data.instance import Instance
 from allennlp.data.tokenizers.token_class import Token
-from allennlp.models.archival import Archive
+from allennlp.models.archival import Archive, load_archive
 from allennlp.modules.encoder_base import _EncoderBase
 from allennlp.nn.util import get_text_field_mask, move_to_device
 
@@ -46,6 +46,25 @@ class ArchivedTeacher(CapturedTeacher):
         self.model: Any = archive.model
         self._archived_reader: Any = archive.validation_dataset_reader
         self._archived_settings = settings
+
+    @classmethod
+    def from_path(
+        cls, path: str, overrides: Optional[Dict[str, Any]] = None, cuda_device: int = -1
+    ) -> "ArchivedTeacher":
+        """
+        The teacher in an archive or serialization directory.
+
+        # Parameters
+
+        path : `str`
+            `model.tar.gz` or a directory.
+        overrides : `Dict[str, Any]`, optional
+            What to change in the archive's configuration.
+        cuda_device : `int`, optional (default = -1)
+            Number of the GPU; −1 is the CPU.
+        """
+        # Each kind is made of its archive alone.
+        return cls(load_archive(path, cuda_device=cuda_device, overrides=overrides or ""))  # type: ignore[call-arg]
 
     @property
     def device(self) -> torch.device:

@@ -4,7 +4,7 @@ from typing import Any, Dict, Mapping, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.models.archival import Archive, load_archive
+from allennlp.models.archival import Archive
 from allennlp.models.simple_tagger import SimpleTagger
 from allennlp.modules.conditional_random_field.conditional_random_field import (
     ConditionalRandomField,
@@ -56,24 +56,6 @@ class StockArchiveTeacher(ArchivedTeacher):
         if crf is not None:
             # Its decoder goes through every sentence in Python, for tags that nobody asks for here.
             crf.viterbi_tags = _no_tags
-
-    @classmethod
-    def from_path(
-        cls, path: str, overrides: Optional[Dict[str, Any]] = None, cuda_device: int = -1
-    ) -> "StockArchiveTeacher":
-        """
-        The teacher in an archive or serialization directory.
-
-        # Parameters
-
-        path : `str`
-            `model.tar.gz` or a directory.
-        overrides : `Dict[str, Any]`, optional
-            What to change in the archive's configuration.
-        cuda_device : `int`, optional (default = -1)
-            Number of the GPU; −1 is the CPU.
-        """
-        return cls(load_archive(path, cuda_device=cuda_device, overrides=overrides or ""))
 
     @staticmethod
     def takes(model: Any) -> bool:

@@ -1,10 +1,10 @@
 """Archives of this plugin's own tagger as teachers."""
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping
 
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.models.archival import Archive, load_archive
+from allennlp.models.archival import Archive
 
 from structkd_plugin.crf import LinearChainCRFLayer
 from structkd_plugin.teacher.fingerprint import teacher_fingerprint
@@ -46,24 +46,6 @@ class StructkdArchiveTeacher(ArchivedTeacher):
             model.label_encoding,
             constraints,
         )
-
-    @classmethod
-    def from_path(
-        cls, path: str, overrides: Optional[Dict[str, Any]] = None, cuda_device: int = -1
-    ) -> "StructkdArchiveTeacher":
-        """
-        The teacher in an archive or serialization directory.
-
-        # Parameters
-
-        path : `str`
-            `model.tar.gz` or a directory.
-        overrides : `Dict[str, Any]`, optional
-            What to change in the archive's configuration.
-        cuda_device : `int`, optional (default = -1)
-            Number of the GPU; −1 is the CPU.
-        """
-        return cls(load_archive(path, cuda_device=cuda_device, overrides=overrides or ""))
 
     @staticmethod
     def takes(model: Any) -> bool:
