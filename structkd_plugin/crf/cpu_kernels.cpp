@@ -1961,7 +1961,7 @@ struct Ways {
   int32_t* before;      // (nodes, K): of each the label before it,
   int32_t* ranks;       // (nodes, K): and which of the ways to reach that it goes on from
   int32_t* counts;      // (nodes,): how many are found
-  int32_t* descent;     // (T + 1,)
+  int32_t* descent;     // (T + 1,): the labels of the latest way, from the end of the sentence downwards
 
   // Each labelling asks for at most one label of a word when it is found, and one when it is written.
   static int64_t most(int64_t words, int64_t labels, int64_t k) { return words * std::min(labels, 2 * k) + 1; }
@@ -2013,8 +2013,8 @@ struct Ways {
   }
 };
 
-// The K best labellings by recursive enumeration (Jimenez and Marzal 1999). The best way to reach each label is found for
-// all labels, of 16 sentences side by side; other ways only where they are asked for: the way after one that went
+// The K best labellings by recursive enumeration (Jimenez and Marzal 1999). The best way to reach each label is found
+// for all labels, of 16 sentences side by side; other ways only where they are asked for: the way after one that went
 // through a label goes on from the next way to reach that label, or through another.
 struct KBest : BestWays {
   static constexpr double COST = 4;
@@ -2034,7 +2034,8 @@ struct KBest : BestWays {
     with_best_ways(group, shared, arena, [&](const auto* a, const Vector<float>* delta, const Vector<float>* end) {
       Ways ways(group.longest, c.labels, k, arena);
       int32_t* places = arena.take<int32_t>(group.longest);
-      for (int lane = 0; lane < group.count; ++lane) enumerate(group.sentences[lane], lane, a, delta, end, ways, places);
+      for (int lane = 0; lane < group.count; ++lane)
+        enumerate(group.sentences[lane], lane, a, delta, end, ways, places);
     });
   }
 
@@ -2083,7 +2084,8 @@ struct KBest : BestWays {
         const int64_t latest = node * k + ways.counts[node] - 1;
         const int32_t i = ways.before[latest];
         // A label of the first word is reached in one way.
-        const float next = t == 1 ? 2 * FORBIDDEN : ways.found[ways.nodes[(t - 1) * labels + i] * k + ways.ranks[latest] + 1];
+        float next = 2 * FORBIDDEN;
+        if (t > 1) next = ways.found[ways.nodes[(t - 1) * labels + i] * k + ways.ranks[latest] + 1];
         ways.heads[node * labels + i] = next + step(t, i, j);
         ways.find_one(node, added(t, j));
       }

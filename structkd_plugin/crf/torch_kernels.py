@@ -691,20 +691,14 @@ def sample(chain: Chain, uniforms: torch.Tensor) -> torch.Tensor:
 
 def score(chain: Chain, tags: torch.Tensor) -> torch.Tensor:
     """Scores (B, M) of `tags` (B, M, T), int64; −inf where forbidden."""
-    return _score(chain, tags, words_of(chain))
-
-
-def _score(chain: Chain, tags: torch.Tensor, words: Words) -> torch.Tensor:
+    words = words_of(chain)
     scores = reference.path_scores(potentials_of(chain, words), _paths(tags, words))
     return _back(torch.where(scores > FORBIDDEN_BELOW, scores, -float("inf")), words)
 
 
 def score_gradient(chain: Chain, tags: torch.Tensor, scale: torch.Tensor) -> Counts:
     """The counts of `tags` (B, M, T), each labelling's times its `scale` (B, M)."""
-    return _score_gradient(chain, tags, scale, words_of(chain))
-
-
-def _score_gradient(chain: Chain, tags: torch.Tensor, scale: torch.Tensor, words: Words) -> Counts:
+    words = words_of(chain)
     batch, length, labels = chain.emissions.shape
     found = Counts(*map(torch.zeros_like, Counts.empty(chain)))
     if length == 0:
