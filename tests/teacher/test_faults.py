@@ -24,6 +24,7 @@ from structkd_plugin.teacher.open_files import MemoryFile
 from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher.writer import TeacherStoreWriter
 
+from ..children import fork
 from .stores import SENTENCES, WITH_K_BEST, emissions_of, records_of, tables_of, teacher, write_store
 
 SHARD, INDEX = "shard.main.00001.safetensors", "index.main.00003.safetensors"
@@ -207,18 +208,7 @@ def _opened(path: Path) -> Any:
 
 
 def _in_child(check: Callable[[], bool]) -> bool:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            status = 0 if check() else 2
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    return os.waitstatus_to_exitcode(os.waitpid(fork(check), 0)[1]) == 0
 
 
 class TestWhileReading:

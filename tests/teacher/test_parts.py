@@ -24,6 +24,7 @@ from structkd_plugin.teacher.parts import Part, launched, part_number, without_p
 from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher.writer import TeacherStoreWriter
 
+from ..children import fork
 from .stores import SENTENCES, records_of, tables_of, write_store
 from .stores import teacher as who
 from .training import load_teacher
@@ -171,7 +172,6 @@ class TestCapture:
 
 
 class TestKills:
-    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
     @pytest.mark.parametrize("seed", [1, 2, 3])
     def test_parts_that_run_at_the_same_time(
         self, teacher: CapturedTeacher, data: Path, tmp_path: Path, seed: int
@@ -184,14 +184,10 @@ class TestKills:
         draw = random.Random(seed)
         killed = 0
         for last in (False, False, True):
-            children = []
-            for part in parts:
-                child = os.fork()
-                if child == 0:
-                    torch.set_num_threads(1)
-                    captured(teacher, tmp_path / "killed", files_of(data), part, **options)
-                    os._exit(0)
-                children.append(child)
+            children = [
+                fork(lambda part=part: bool(captured(teacher, tmp_path / "killed", files_of(data), part, **options)))
+                for part in parts
+            ]
             for child in children:
                 if not last:
                     time.sleep(draw.random() * 0.03)

@@ -20,6 +20,7 @@ from structkd_plugin.teacher.format import Calibration, IndexEntry, Manifest, Sh
 from structkd_plugin.teacher.store import RecordLengthError, TeacherStore
 from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
 
+from ..children import fork
 from .stores import (
     LABELS,
     SENTENCES,
@@ -174,21 +175,18 @@ class TestReading:
 
 
 class TestProcesses:
-    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
     def test_forks_read_at_the_same_time(self, tmp_path: Path) -> None:
         """They share the descriptors of the files, which have no position that one could move for the other."""
         store = write_store(tmp_path / "store")
         store.get(SENTENCES[0].key)
-        children = []
-        for _ in range(2):
-            child = os.fork()
-            if child == 0:
-                same = all(
-                    np.array_equal(store.get(sentence.key).emissions, emissions_of(sentence))
-                    for sentence in SENTENCES * 100
-                )
-                os._exit(0 if same else 1)
-            children.append(child)
+
+        def same() -> bool:
+            return all(
+                np.array_equal(store.get(sentence.key).emissions, emissions_of(sentence))
+                for sentence in SENTENCES * 100
+            )
+
+        children = [fork(same) for _ in range(2)]
         for sentence in SENTENCES * 100:
             np.testing.assert_array_equal(store.get(sentence.key).emissions, emissions_of(sentence))
         for child in children:
