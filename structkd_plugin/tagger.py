@@ -309,8 +309,38 @@ class StructuredTagger(CheckedOptions, Model):
             result["tag_probabilities"].append(rows.gather(1, labels.unsqueeze(1)).squeeze(1).tolist())
             result["label_probabilities"].append(rows.tolist())
             if conditionals is not None:
-                result["entities"].append(self._entities(tags, rows, conditionals[b]))
+                result["entities"].append(self.entities(tags, rows, conditionals[b]))
         return result
+
+    def entities(
+        self, tags: Sequence[str], marginals: torch.Tensor, conditionals: torch.Tensor
+    ) -> List[Dict[str, Any]]:
+        """
+        The spans that the tags of one sentence write.
+
+        # Parameters
+
+        tags : `Sequence[str]`
+            T well-formed tags.
+        marginals : `torch.Tensor`
+            Shape (T, L): the probability of each label.
+        conditionals : `torch.Tensor`
+            Shape (T', L, L), T' at least T − 1: that of each label given the one before it.
+
+        # Returns
+
+        `List[Dict[str, Any]]` : `label`, `start`, `end` (words, the end exclusive) and `probability`, that exactly this
+            span with this label is one.
+        """
+        assert self.label_encoding is not None
+        found = []
+        for span in spans_of(tags, self.label_encoding):
+            log_probability = span_log_probability(
+                marginals, conditionals, self.labels, self.label_encoding, span.label, span.start, span.end
+            )
+            probability = min(1.0, float(torch.tensor(log_probability).exp()))
+            found.append({"label": span.label, "start": span.start, "end": span.end, "probability": probability})
+        return found
 
     def get_metrics(self, reset: bool = False) -> Dict[str, float]:
         """The tagging metric by language, and the averages of the parts of the loss in nats per sentence."""
@@ -450,18 +480,6 @@ class StructuredTagger(CheckedOptions, Model):
             metadata[b].get("language") or "und" if metadata is not None else "und" for b in labelled.nonzero()[0]
         ]
         self._tag_metric.count(guesses[inside], truths[inside], inside.sum(axis=1)[labelled], languages)
-
-    def _entities(self, tags: List[str], marginals: torch.Tensor, conditionals: torch.Tensor) -> List[Dict[str, Any]]:
-        """The spans of one sentence with the probability of each; (T, L) and (T−1, L, L)."""
-        assert self.label_encoding is not None
-        found = []
-        for span in spans_of(tags, self.label_encoding):
-            log_probability = span_log_probability(
-                marginals, conditionals, self.labels, self.label_encoding, span.label, span.start, span.end
-            )
-            probability = min(1.0, float(torch.tensor(log_probability).exp()))
-            found.append({"label": span.label, "start": span.start, "end": span.end, "probability": probability})
-        return found
 
 
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:

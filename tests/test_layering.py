@@ -23,13 +23,16 @@ ONLY: Dict[str, FrozenSet[str]] = {
     "checked_options": frozenset(),
     # Where what is stored meets what can be computed of it; the commands show it.
     "inspection": frozenset({"teacher", "crf", "metrics", "readers"}),
+    # The model comes to it in an archive.
+    "prediction": frozenset({"crf", "readers", "tag_schemes", "tokenization"}),
+    "evaluation": frozenset({"prediction", "metrics", "readers", "tag_schemes"}),
 }
-MODEL_SIDE = frozenset({"tagger", "objectives", "crf", "metrics", "predictors"})
+MODEL_SIDE = frozenset({"tagger", "objectives", "crf", "metrics", "predictors", "prediction", "evaluation"})
 NEVER: Dict[str, FrozenSet[str]] = {
     "teacher": MODEL_SIDE | {"inspection"},
-    "readers": frozenset({"inspection"}),
-    "metrics": frozenset({"teacher", "inspection"}),
-    "predictors": frozenset({"teacher", "inspection"}),
+    "readers": frozenset({"inspection", "prediction", "evaluation"}),
+    "metrics": frozenset({"teacher", "inspection", "prediction", "evaluation"}),
+    "predictors": frozenset({"teacher", "inspection", "evaluation"}),
 }
 # A folder within a part may import these besides. The K best labellings of any teacher are computed where it is
 # captured, from its potentials: the CRF is mathematics and imports nothing of the package, so that the data side stays
@@ -126,6 +129,8 @@ def test_every_rule_is_about_a_part_that_exists() -> None:
         ("teacher/x.py", "from structkd_plugin.inspection.report import inspect_store"),
         ("inspection/x.py", "from structkd_plugin.tagger import StructuredTagger"),
         ("inspection/x.py", "from structkd_plugin.commands.cache_teacher import source"),
+        ("prediction/x.py", "from structkd_plugin.evaluation.tagged_sentence import TaggedSentence"),
+        ("evaluation/x.py", "from structkd_plugin.teacher.store import TeacherStore"),
         ("teacher/x.py", "from structkd_plugin.metrics import SpanF1ByLanguage"),
         (
             "teacher/x.py",

@@ -16,8 +16,8 @@ from structkd_plugin.inspection.labelled_files import (
     sentences_of,
 )
 from structkd_plugin.inspection.quality import add_to_bins, merged
-from structkd_plugin.inspection.reliability import ReliabilityBins
 from structkd_plugin.inspection.temperature import at_bound, best_temperature
+from structkd_plugin.metrics.reliability import ReliabilityBins
 from structkd_plugin.readers.sharded_reader import ShardedReader
 from structkd_plugin.teacher.capture import Source
 from structkd_plugin.teacher.format import Calibration, Manifest

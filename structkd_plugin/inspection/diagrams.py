@@ -4,7 +4,7 @@ import math
 from html import escape
 from typing import List, Optional
 
-from structkd_plugin.inspection.reliability import ReliabilityBins
+from structkd_plugin.metrics.reliability import ReliabilityBins
 
 STORED_COLOUR, TEMPERED_COLOUR = "#8db8d6", "#d97b1f"
 _INK, _GRID, _FAINT = "#333333", "#dddddd", "#777777"

@@ -9,9 +9,9 @@ from allennlp.common.checks import ConfigurationError
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.inspection.chains import TeacherChains
 from structkd_plugin.inspection.labelled_files import FoundSentence
-from structkd_plugin.inspection.reliability import ReliabilityBins
 from structkd_plugin.metrics import AccuracyByLanguage, SpanF1ByLanguage
 from structkd_plugin.metrics.language_metric import LanguageMetric
+from structkd_plugin.metrics.reliability import ReliabilityBins
 from structkd_plugin.teacher.store import StoredRecord
 
 Batch = Tuple[Sequence[FoundSentence], Sequence[StoredRecord]]

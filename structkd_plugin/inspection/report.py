@@ -20,7 +20,7 @@ from structkd_plugin.inspection.labelled_files import (
     sentences_of,
 )
 from structkd_plugin.inspection.quality import TeacherQuality, merged, teacher_quality
-from structkd_plugin.inspection.reliability import ReliabilityBins
+from structkd_plugin.metrics.reliability import ReliabilityBins
 from structkd_plugin.teacher.capture import Source
 from structkd_plugin.teacher.format import LOG_PROBABILITIES, Manifest
 from structkd_plugin.teacher.store import StoredRecord, TeacherStore

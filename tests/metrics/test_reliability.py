@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from structkd_plugin.inspection.reliability import NUM_BINS, ReliabilityBins
+from structkd_plugin.metrics.reliability import NUM_BINS, ReliabilityBins
 
 
 def test_by_hand() -> None:

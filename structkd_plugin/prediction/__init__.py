@@ -1,0 +1,1 @@
+"""Trained taggers at work: words in, tags, probabilities and entities out."""
