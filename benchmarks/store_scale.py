@@ -29,6 +29,7 @@ import numpy as np
 import torch
 
 from benchmarks import measure
+from structkd_plugin.teacher.capture import shard_sizes
 from structkd_plugin.teacher.format import KEY_BYTES, Teacher
 from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher.writer import Record, TeacherStoreWriter
@@ -59,7 +60,7 @@ class Settings(NamedTuple):
     sentences: int
     words: int
     labels: int
-    per_shard: int
+    per_shard: Optional[int]  # as in a capture, where none is given
     batches: int  # read in each round
 
     @property
@@ -90,8 +91,12 @@ def write(path: Path, settings: Settings) -> None:
     }
     emissions, words = random_emissions(shape), [("word",) * n for n in range(shape.words + 3)]
     with TeacherStoreWriter(str(path), teacher, tables, {}) as store:
-        for start in range(0, settings.sentences, settings.per_shard):
-            numbers = range(start, min(start + settings.per_shard, settings.sentences))
+        start = 0
+        for size in shard_sizes(settings.per_shard):
+            numbers = range(start, min(start + size, settings.sentences))
+            if not numbers:
+                break
+            start += size
             store.commit(
                 [
                     Record(key(n), "en", words[length(n, shape)], emissions[n % 1000, : length(n, shape)])
@@ -229,7 +234,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small stores and few batches")
     parser.add_argument("--sentences", nargs="+", type=int, help="sizes of the stores")
-    parser.add_argument("--per-shard", type=int, help="sentences a shard (default: 2048, and 65536 above a million)")
+    parser.add_argument("--per-shard", type=int, help="sentences a shard (as a capture has it by default)")
     parser.add_argument("--directory", type=Path, help="where the stores are made")
     parser.add_argument(
         "--no-tests", action="store_true", help="do not run the tests first; no results are written then"
@@ -249,10 +254,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     sizes = options.sentences or ([1_000, 10_000] if options.quick else [10**5, 10**6, 10**7])
     batches = 200 if options.quick else 10_000
     shapes = [*((size, SMALL) for size in sizes), (min(USUAL_SENTENCES, max(sizes)), USUAL)]
-    cells = [
-        Settings(size, *shape, options.per_shard or (2048 if size <= 10**6 else 65536), batches)
-        for size, shape in shapes
-    ]
+    cells = [Settings(size, *shape, options.per_shard, batches) for size, shape in shapes]
     result["rows"] = measure_all(cells, options.directory)
     result["failures"] = failures(result["rows"])
     print(f"{measure.environment_line(result['environment'])}.\n\n{table(result['rows'])}\n")

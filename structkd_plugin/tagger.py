@@ -207,6 +207,11 @@ class StructuredTagger(CheckedOptions, Model):
         )
         return TeacherPotentials(emissions, transitions, start, end, weight=emissions.new_ones(size))
 
+    @property
+    def legal_labellings(self) -> int:
+        """How many of a teacher's best legal labellings of a sentence it learns from."""
+        return 0 if self.objective is None else self.objective.legal_labellings
+
     def check_teachers(self, teachers: Sequence[TeacherDescription]) -> None:
         """
         Whether this model can learn from `teachers`; called before the first step.

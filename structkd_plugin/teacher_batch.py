@@ -65,7 +65,11 @@ class TeacherDescription(NamedTuple):
 
 @runtime_checkable
 class AcceptsTeachers(Protocol):
-    """A model that can say before the first batch whether it can learn from given teachers."""
+    """
+    A model that can say before the first batch whether it can learn from given teachers.
+
+    If it has an attribute `legal_labellings`, batches have at most so many of a teacher's best legal labellings.
+    """
 
     def check_teachers(self, teachers: Sequence[TeacherDescription]) -> None:
         """Return if the model can learn from every one of `teachers`, else raise one error that says why not."""

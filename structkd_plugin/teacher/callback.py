@@ -129,6 +129,7 @@ class TeacherCallback(CheckedOptions, TrainerCallback):
             # The trainer keeps its number of epochs to itself.
             num_epochs=trainer._num_epochs,
             missing=self._missing,
+            k_best=getattr(trainer.model, "legal_labellings", None),
         )
         self._loader.put_in(trainer)
 

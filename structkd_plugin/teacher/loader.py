@@ -164,6 +164,8 @@ class TeacherDataLoader(DecoratingDataLoader):
         Length of the training.
     missing : `str`, optional (default = "error")
         What becomes of a sentence that a teacher has no record of: "error", or "skip", which trains it without.
+    k_best : `int`, optional
+        How many of the best legal labellings of a sentence are wanted at most; without, as many as the stores have.
     """
 
     def __init__(
@@ -173,6 +175,7 @@ class TeacherDataLoader(DecoratingDataLoader):
         schedule: Schedule,
         num_epochs: int,
         missing: str = "error",
+        k_best: Optional[int] = None,
     ) -> None:
         super().__init__(inner)
         if missing not in MISSING_POLICIES:
@@ -181,6 +184,7 @@ class TeacherDataLoader(DecoratingDataLoader):
         self._schedule = schedule
         self._num_epochs = num_epochs
         self._missing = missing
+        self._k_best = k_best
         distinct = list({id(teacher): teacher for at in teachers.values() for teacher in at}.values())
         self._numbers = {id(teacher): number for number, teacher in enumerate(distinct)}
         cpu = torch.device("cpu")
@@ -253,6 +257,8 @@ class TeacherDataLoader(DecoratingDataLoader):
         """What the teacher of each sentence says of it, where the sentence has one and that has the sentence."""
         batch, num_words = len(metadata), max(len(sentence["words"]) for sentence in metadata)
         k = min((teacher.legal_k_best for teacher in teachers if teacher is not None), default=0)
+        if self._k_best is not None:
+            k = min(k, self._k_best)
         slot = _Slot(
             torch.zeros(batch, num_words, self._num_labels),  # (B, T, L)
             KBestLabellings(

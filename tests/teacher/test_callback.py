@@ -180,6 +180,19 @@ class TestTeachersOfTheirOwn:
         callback(stores={language: str(tmp_path / "store") for language in ("en", "de")}).on_start(trainer)
         assert [description.k_best for description in trainer.model.descriptions] == [3]
 
+    @pytest.mark.parametrize(("wanted", "given"), [(None, 3), (0, 0), (2, 2), (5, 3)])
+    def test_batches_have_no_more_labellings_than_the_model_wants(
+        self, tmp_path: Path, wanted: Optional[int], given: int
+    ) -> None:
+        write_store(tmp_path / "store", TRAINING, **WITH_K_BEST)
+        trainer = trainer_for()
+        if wanted is not None:
+            trainer.model.legal_labellings = wanted
+        callback(stores={language: str(tmp_path / "store") for language in ("en", "de")}).on_start(trainer)
+        for batch in _indexed(trainer):
+            k_best = batch["teacher"].teachers[0].k_best
+            assert (0 if k_best is None else k_best.scores.shape[1]) == given
+
     def test_absent_labels(self, store: str) -> None:
         labels = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
         entry = {"path": store, "absent_labels": "impossible"}

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any, Dict, List, Set, Tuple
 
@@ -16,7 +17,7 @@ from allennlp.data import Batch, Vocabulary
 from allennlp.models.archival import load_archive
 
 from structkd_plugin.readers.sentence_key import sentence_key
-from structkd_plugin.teacher.capture import CapturedTeacher, CaptureSummary, Source, capture
+from structkd_plugin.teacher.capture import CapturedTeacher, CaptureSummary, Source, capture, shard_sizes
 from structkd_plugin.teacher.sources.resolve import teacher_of_archive
 from structkd_plugin.teacher.store import TeacherStore
 from structkd_plugin.teacher.writer import TeacherStoreWriter
@@ -153,6 +154,31 @@ class TestFingerprint:
         assert teacher.describe("float16") == original
         teacher.model.vocab.add_token_to_namespace("unheard", "tokens")
         assert teacher.describe("float16") != original
+
+
+class TestShardSizes:
+    def test_a_large_store_has_few_and_a_kill_loses_little(self) -> None:
+        done = shards = 0
+        for size in shard_sizes():
+            assert size <= max(2048, 0.032 * done)
+            shards, done = shards + 1, done + size
+            if done >= 10_000_000:
+                break
+        # As many as a process with the usual limit of 1,024 files holds open.
+        assert shards <= 512
+
+    def test_the_first_shard_is_full_before_the_second_begins(
+        self, teacher: CapturedTeacher, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("structkd_plugin.teacher.capture._FIRST_SHARD", 2)
+        monkeypatch.setattr("structkd_plugin.teacher.capture._LARGEST_SHARD", 8)
+        monkeypatch.setattr("structkd_plugin.teacher.capture._SHARDS_OF_A_SIZE", 2)
+        captured(teacher, tmp_path, sources_of(data), sentences_per_shard=None)
+        shards = json.loads((tmp_path / "manifest.main.json").read_text())["shards"]
+        assert [shard["sentences"] for shard in shards] == [2, 2, 4, 4, 8, 8, 4]
+
+    def test_given_sizes_stay(self) -> None:
+        assert list(islice(shard_sizes(5), 200)) == [5] * 200
 
 
 class TestGoingOn:

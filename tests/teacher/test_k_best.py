@@ -1,7 +1,7 @@
 """The best labellings of a teacher: captured, they are those that a training would compute from the same store."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import pytest
 import torch
@@ -38,8 +38,10 @@ def store(teacher: CapturedTeacher, data: Path, tmp_path_factory: pytest.TempPat
     return store_of(teacher, data, tmp_path_factory.mktemp("k best"), k_best=K)
 
 
-def slot_of(path: str, teacher: CapturedTeacher, data: Path, labels: List[str]) -> TeacherPotentials:
-    """All sentences of a store as one batch for a student with `labels`."""
+def slot_of(
+    path: str, teacher: CapturedTeacher, data: Path, labels: List[str], wanted: Optional[int] = None
+) -> TeacherPotentials:
+    """All sentences of a store as one batch for a student with `labels`, which wants so many labellings."""
 
     class OneBatch(Batches):
         def __iter__(self) -> Any:
@@ -56,9 +58,22 @@ def slot_of(path: str, teacher: CapturedTeacher, data: Path, labels: List[str]) 
             yield batch.as_tensor_dict()
 
     aligned = AlignedTeacher.of(TeacherStore.open(path), labels)
-    loader = TeacherDataLoader(OneBatch([[]]), {"en": [aligned], "de": [aligned]}, ConstantSchedule(1.0), 1)
+    loader = TeacherDataLoader(
+        OneBatch([[]]), {"en": [aligned], "de": [aligned]}, ConstantSchedule(1.0), 1, k_best=wanted
+    )
     [batch] = loader
     return batch["teacher"].teachers[0]
+
+
+def test_no_more_than_are_wanted(teacher: CapturedTeacher, data: Path, store: str) -> None:
+    every = slot_of(store, teacher, data, LABELS).k_best
+    assert every is not None
+    assert slot_of(store, teacher, data, LABELS, wanted=0).k_best is None
+    for wanted in (1, K - 1, K, K + 1):
+        some = slot_of(store, teacher, data, LABELS, wanted).k_best
+        assert some is not None
+        assert torch.equal(some.tags, every.tags[:, :wanted])
+        assert torch.equal(some.scores, every.scores[:, :wanted])
 
 
 class TestCapture:
