@@ -1,4 +1,4 @@
-"""Arguments that commands share which read files beside a teacher store."""
+"""Arguments that commands share which read files beside a teacher store, or to evaluate a tagger."""
 
 import argparse
 import json
@@ -7,7 +7,12 @@ from typing import Any, Dict, Optional
 from allennlp.common.checks import ConfigurationError
 
 
-def add_file_arguments(subparser: argparse.ArgumentParser, how_many: str, purpose: str) -> None:
+def add_file_arguments(
+    subparser: argparse.ArgumentParser,
+    how_many: str,
+    purpose: str,
+    default_reader: str = "that which the store was captured with",
+) -> None:
     """
     Add FILES and what says how to read them.
 
@@ -18,6 +23,8 @@ def add_file_arguments(subparser: argparse.ArgumentParser, how_many: str, purpos
         `nargs` of the files.
     purpose : `str`
         What the files are for.
+    default_reader : `str`, optional
+        What reads them where no reader is named.
     """
     subparser.add_argument(
         "files",
@@ -27,7 +34,7 @@ def add_file_arguments(subparser: argparse.ArgumentParser, how_many: str, purpos
     subparser.add_argument("--language", help="language of files that are given without one")
     subparser.add_argument(
         "--dataset-reader",
-        help="JSON of a dataset reader to read the files with; by default that which the store was captured with",
+        help=f"JSON of a dataset reader to read the files with; by default {default_reader}",
     )
     subparser.add_argument("--batch-size", type=int, default=64, help="sentences computed at once")
     subparser.add_argument("--quiet", action="store_true", help="show no progress")

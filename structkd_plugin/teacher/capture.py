@@ -13,6 +13,7 @@ from allennlp.common.tqdm import Tqdm, replace_cr_with_newline
 from structkd_plugin.readers.sentence import Sentence
 from structkd_plugin.readers.sentence_key import sentence_key
 from structkd_plugin.readers.sharded_reader import ShardedReader
+from structkd_plugin.readers.source import Source
 from structkd_plugin.teacher.format import Teacher
 from structkd_plugin.teacher.parts import Part
 from structkd_plugin.teacher.sources.captured_teacher import CapturedTeacher
@@ -23,13 +24,6 @@ _tqdm: Any = Tqdm.tqdm
 _FIRST_SHARD, _LARGEST_SHARD, _SHARDS_OF_A_SIZE = 2048, 65536, 64
 # Between the lines that a part writes of its progress.
 _SECONDS_A_LINE = 10.0
-
-
-class Source(NamedTuple):
-    """Files to capture: a path or glob, and its language if the reader is not to decide."""
-
-    path: str
-    language: Optional[str] = None
 
 
 class CaptureSummary(NamedTuple):
