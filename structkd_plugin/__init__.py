@@ -22,7 +22,13 @@ if find_spec("allennlp") is not None:
             schedules,
             tagger,
         )
-        from structkd_plugin.commands import cache_teacher, calibrate_teacher, inspect_teacher, score  # noqa: F401
+        from structkd_plugin.commands import (  # noqa: F401
+            cache_teacher,
+            calibrate_teacher,
+            compare,
+            inspect_teacher,
+            score,
+        )
         from structkd_plugin.teacher import callback, self_teacher, sources  # noqa: F401
     except ModuleNotFoundError as error:
         # AllenNLP takes this very error for a plugin that is not there: it logs a line and goes on without.

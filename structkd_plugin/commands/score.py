@@ -109,7 +109,7 @@ def score_from_args(args: argparse.Namespace) -> None:
                 system,
                 sources,
                 convention=args.convention,
-                trained_languages=languages(args.trained_languages),
+                trained_languages=named_languages(args.trained_languages),
                 training_sources=[source(file, args.language) for file in args.training_files or ()],
                 batch_size=args.batch_size,
                 errors=errors,
@@ -195,7 +195,7 @@ def evaluation_json(evaluation: Evaluation, name: str, files: Sequence[str]) -> 
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def languages(text: Optional[str]) -> Optional[FrozenSet[str]]:
+def named_languages(text: Optional[str]) -> Optional[FrozenSet[str]]:
     """
     What an argument such as `en,de` names; none without.
 
@@ -207,7 +207,9 @@ def languages(text: Optional[str]) -> Optional[FrozenSet[str]]:
         return None
     names: List[str] = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise ConfigurationError(f"--trained-languages {text!r} has an empty name; write it as in en,de")
+        raise ConfigurationError(
+            f"--trained-languages is languages with commas between them, as in en,de; {text!r} has an empty name"
+        )
     return frozenset(names)
 
 
