@@ -20,6 +20,7 @@ if find_spec("allennlp") is not None:
             random_state,
             readers,
             schedules,
+            subwords,
             tagger,
         )
         from structkd_plugin.commands import (  # noqa: F401

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from functools import cache
 from threading import Lock
-from typing import List, NamedTuple, Tuple
+from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
 
 import regex
 import spacy
@@ -23,6 +23,29 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 
 # spaCy remembers every string it ever saw, about 400 bytes each.
 _MOST_STRINGS = 100_000
+
+# spaCy takes one character after the other off a stretch without white space, and looks at all that is left each time.
+_LONGEST_STRETCH = 500
+
+# How many characters are split at a time, which bounds the memory.
+_LONGEST_PIECE = 100_000
+
+# Marks of scripts without white space, which spaCy finds at the edges of words only.
+_MARKS = r"\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff3d\uff5b-\uff65"
+_ALONE = regex.compile(rf"[{_MARKS}]")
+# Chinese characters are words of their own; what else is in a Chinese text has the rules for any language.
+_CHINESE = "zh"
+_ALONE_IN_CHINESE = regex.compile(rf"[{_MARKS}\p{{Han}}]")
+
+_LONG_STRETCHES = re.compile(rf"\S{{{_LONGEST_STRETCH + 1},}}")
+_WHITE_SPACE = re.compile(r"\s+")
+# Byte order marks, zero-width spaces, marks of direction, controls; not what belongs to the character before it.
+_INVISIBLE_EDGES = regex.compile(
+    r"(?<!\S)[\p{GCB=Control}&&[\p{Cc}\p{Cf}]--\s]+|[\p{GCB=Control}&&[\p{Cc}\p{Cf}]--\s]+(?!\S)", regex.V1
+)
+# Where a stretch is best parted: behind a sign that is not used within numbers, names and addresses, or a character
+# of a script without white space.
+_LAST_PARTING = regex.compile(r"[[\p{P}\p{S}\p{Han}\p{Hiragana}]--[.,:'\u2019\-_/@&%+#=?~]]", regex.REVERSE | regex.V1)
 
 
 class TextWord(NamedTuple):
@@ -53,13 +76,57 @@ def text_words(text: str, language: str) -> List[TextWord]:
 
     `List[TextWord]` : from left to right.
     """
-    beginnings = None if text.isascii() else {found.start() for found in regex.finditer(r"\X", text)}
-    words: List[TextWord] = []
-    for start, end in _rules(language).split(without_surrogates(text)):
-        if beginnings is not None and start not in beginnings and words and words[-1].end == start:
-            start = words.pop().start
-        words.append(TextWord(text[start:end], start, end))
+    beginnings = None if text.isascii() else _beginnings(text)
+    rules = _rules(language)
+    # At the edges of a word, what cannot be seen would hide its full stop and make another word of it.
+    readable = _INVISIBLE_EDGES.sub(lambda found: " " * len(found[0]), without_surrogates(text))
+    spans: List[Tuple[int, int]] = []
+    for piece, piece_end in _pieces(readable):
+        for start, end in rules.split(readable[piece:piece_end]):
+            start, end = start + piece, end + piece
+            if beginnings is not None and not beginnings[start] and spans and spans[-1][1] == start:
+                start = spans.pop()[0]
+            spans.append((start, end))
+    words = (TextWord(text[start:end], start, end) for start, end in spans)
     return [word for word in words if any(map(_visible, word.text))]
+
+
+def stop_words(language: str) -> FrozenSet[str]:
+    """The most frequent words of a language, in small letters; none where spaCy has no list of them."""
+    return _rules(language).stop_words
+
+
+def _beginnings(text: str) -> bytearray:
+    """For each character whether what people take for one begins with it."""
+    beginnings = bytearray(len(text))
+    for found in regex.finditer(r"\X", text):
+        beginnings[found.start()] = True
+    return beginnings
+
+
+def _pieces(text: str) -> Iterator[Tuple[int, int]]:
+    """Where to split `text` into pieces that spaCy splits in a time that grows no faster than they do."""
+    begin = 0
+    for stretch in _LONG_STRETCHES.finditer(text):
+        yield from _pieces_between_words(text, begin, stretch.start())
+        begin = stretch.start()
+        while stretch.end() - begin > _LONGEST_STRETCH:
+            parting = _LAST_PARTING.search(text, begin, begin + _LONGEST_STRETCH)
+            cut = parting.end() if parting is not None else begin + _LONGEST_STRETCH
+            yield begin, cut
+            begin = cut
+    yield from _pieces_between_words(text, begin, len(text))
+
+
+def _pieces_between_words(text: str, begin: int, end: int) -> Iterator[Tuple[int, int]]:
+    while end - begin > _LONGEST_PIECE:
+        # There is white space soon: there is no long stretch.
+        space = _WHITE_SPACE.search(text, begin + _LONGEST_PIECE, end)
+        cut = space.end() if space is not None else end
+        yield begin, cut
+        begin = cut
+    if begin < end:
+        yield begin, end
 
 
 def without_surrogates(text: str) -> str:
@@ -72,11 +139,28 @@ class _Rules:
 
     def __init__(self, code: str) -> None:
         self._code = code
-        self._tokenizer: Tokenizer = spacy.blank(code).tokenizer
+        language = spacy.blank(code)
+        self._tokenizer: Tokenizer = language.tokenizer
+        self.stop_words = frozenset(map(str.lower, language.Defaults.stop_words))
         self._lock = Lock()
 
     def split(self, text: str) -> List[Tuple[int, int]]:
         """Where tokens start and end, white space among them."""
+        alone = _ALONE_IN_CHINESE if self._code == _CHINESE else _ALONE
+        found: List[Tuple[int, int]] = []
+        begin = 0
+        for one in alone.finditer(text):
+            found += self._tokens(text, begin, one.start())
+            found.append(one.span())
+            begin = one.end()
+        return found + self._tokens(text, begin, len(text))
+
+    def _tokens(self, text: str, begin: int, end: int) -> List[Tuple[int, int]]:
+        if begin == end:
+            return []
+        if self._code == _CHINESE:
+            return _any_language()._tokens(text, begin, end)
+        text = text[begin:end]
         # The tokenizer alone: the pipeline around it refuses long texts.
         with self._lock:
             if len(self._tokenizer.vocab.strings) > _MOST_STRINGS:
@@ -84,8 +168,8 @@ class _Rules:
             document = self._tokenizer(text)
         if document.text != text and self._code != _ANY_LANGUAGE:
             # Rules that come with packages of their own may drop or change white space.
-            return _any_language().split(text)
-        return [(token.idx, token.idx + len(token.text)) for token in document]
+            return [(start + begin, stop + begin) for start, stop in _any_language().split(text)]
+        return [(token.idx + begin, token.idx + begin + len(token.text)) for token in document]
 
 
 _loading = Lock()

@@ -21,6 +21,8 @@ ONLY: Dict[str, FrozenSet[str]] = {
     "teacher_batch": frozenset(),
     "tag_schemes": frozenset(),
     "checked_options": frozenset(),
+    # Transformers on both sides, teachers and students, are given long sentences in the same windows.
+    "subwords": frozenset({"checked_options"}),
     # Where what is stored meets what can be computed of it; the commands show it.
     "inspection": frozenset({"teacher", "crf", "metrics", "readers"}),
     # The model comes to it in an archive.
@@ -122,6 +124,7 @@ def test_every_rule_is_about_a_part_that_exists() -> None:
         ("predictors.py", "from structkd_plugin.teacher import store"),
         ("schedules.py", "from structkd_plugin.teacher_batch import TeacherBatch"),
         ("checked_options.py", "from structkd_plugin.tagger import StructkdTagger"),
+        ("subwords/x.py", "from structkd_plugin.teacher.sources import CapturedTeacher"),
         ("teacher_batch.py", "from structkd_plugin.crf import LinearChainCRF"),
         ("teacher/x.py", "from structkd_plugin.crf import LinearChainCRF"),
         ("teacher/sources.py", "from structkd_plugin.crf import LinearChainCRF"),

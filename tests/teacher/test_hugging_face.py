@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from structkd_plugin.readers.sentence import Sentence
+from structkd_plugin.subwords.windows import windows
 from structkd_plugin.teacher.sources import CapturedTeacher, HuggingFaceTeacher
-from structkd_plugin.teacher.sources.windows import windows
 
 from .foreign import LABELS, make_hugging_face, sentences
 

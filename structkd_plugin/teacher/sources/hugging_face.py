@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -13,20 +12,18 @@ from allennlp.common.checks import ConfigurationError
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from structkd_plugin.readers.sentence import Sentence
+from structkd_plugin.subwords.room import room
+from structkd_plugin.subwords.windows import windows
 from structkd_plugin.tag_schemes import OUTSIDE, detect_scheme, is_scheme_tag
 from structkd_plugin.teacher.fingerprint import teacher_fingerprint
 from structkd_plugin.teacher.format import LOG_PROBABILITIES
 from structkd_plugin.teacher.sources.captured_teacher import CapturedTeacher, no_tables, show
-from structkd_plugin.teacher.sources.windows import windows
 
 POOLINGS = ("first", "mean")
 DETECT = "detect"
 
 # Which numbers the model computes with, by their name in descriptions.
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-# Tokenizers without a limit say so by a number of this size.
-_NO_LIMIT = 10**9
 
 # What a configuration says of its own history.
 _HISTORY = ("_name_or_path", "transformers_version", "torch_dtype", "architectures", "_attn_implementation_autoset")
@@ -244,11 +241,7 @@ class HuggingFaceTeacher(CapturedTeacher):
 
     def _checked_length(self, wanted: Optional[int]) -> int:
         """Most subwords that the model is given, special tokens included."""
-        limits = [self._tokenizer.model_max_length] if self._tokenizer.model_max_length < _NO_LIMIT else []
-        positions = getattr(self._model.config, "max_position_embeddings", None)
-        if isinstance(positions, int) and positions > 0:
-            limits.append(positions - _reserved_positions(self._model))
-        most = min(limits, default=sys.maxsize)
+        most = room(self._model, self._tokenizer)
         least = len(self._frame.before) + len(self._frame.after) + 1
         if wanted is not None and not least <= wanted <= most:
             raise ConfigurationError(
@@ -321,17 +314,3 @@ def _detected(path: str, labels: Sequence[str]) -> Optional[str]:
         return detect_scheme([label] for label in labels)
     except ValueError as error:
         raise ConfigurationError(f"{path}: {error}. Give the `label_encoding`, or null for labels of words") from None
-
-
-def _reserved_positions(model: torch.nn.Module) -> int:
-    """How many of the positions no subword takes: where one is that of padding, they are counted from after it."""
-    return max(
-        (
-            module.padding_idx + 1
-            for name, module in model.named_modules()
-            if name.endswith("position_embeddings")
-            and isinstance(module, torch.nn.Embedding)
-            and module.padding_idx is not None
-        ),
-        default=0,
-    )

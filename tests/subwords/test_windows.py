@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structkd_plugin.teacher.sources.windows import windows
+from structkd_plugin.subwords.windows import windows
 
 
 def context(sizes: List[int], start: int, end: int, word: int) -> float:
@@ -32,7 +32,7 @@ def cases(draw: st.DrawFn) -> "tuple[List[int], int, int]":
 def test_every_word_once_from_where_it_has_most_context(case: "tuple[List[int], int, int]") -> None:
     sizes, capacity, overlap = case
     found = windows(sizes, capacity, overlap)
-    assert sorted(word for window in found for word in window.own) == list(range(len(sizes)))
+    assert [word for window in found for word in window.own] == list(range(len(sizes)))
     assert (found[0].start, found[-1].end) == (0, len(sizes))
     for window in found:
         assert 0 < sum(sizes[window.start : window.end]) <= capacity
