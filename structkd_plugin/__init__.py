@@ -29,6 +29,7 @@ if find_spec("allennlp") is not None:
             compare,
             inspect_teacher,
             score,
+            tag,
         )
         from structkd_plugin.teacher import callback, self_teacher, sources  # noqa: F401
     except ModuleNotFoundError as error:

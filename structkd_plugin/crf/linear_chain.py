@@ -103,6 +103,11 @@ class LinearChainCRF:
 
     # ---------------------------------------------------------------- properties
 
+    @property
+    def shape(self) -> torch.Size:
+        """(B, T, L)"""
+        return self._emissions.shape
+
     @_Cached
     def log_partition(self) -> torch.Tensor:
         """log Z, shape (B,), nats: 0 for a sentence without words, −inf where no labelling is allowed."""
@@ -254,6 +259,43 @@ class LinearChainCRF:
         counted = torch.where(log_probs > -float("inf"), log_probs, torch.zeros_like(log_probs))
         expected = (weights * counted).sum(dim=1)
         return torch.where(impossible.any(dim=1), torch.full_like(expected, -float("inf")), expected)
+
+    def log_prob_within(self, sentences: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+        """
+        log p(every word has one of the labels that it is allowed), by the forward algorithm over those alone.
+
+        # Parameters
+
+        sentences : `torch.Tensor`
+            Shape (S,), int64: sentences of the batch, in any order and number.
+        allowed : `torch.Tensor`
+            Shape (S, T, L), boolean; at masked words anything.
+
+        # Returns
+
+        `torch.Tensor` : shape (S,), nats, at most 0; −inf where nothing that is allowed is possible.
+        """
+        emissions, transitions, start, end, mask = self._given
+        # Both partition functions near 0, so that their difference is exact: the same to each word of a sentence.
+        log_z = self.log_partition.detach()
+        share = torch.where(log_z.isfinite(), log_z, torch.zeros_like(log_z)) / self._lengths.clamp(min=1)
+        levelled = emissions - share.view(-1, 1, 1)
+        whole = self._with(levelled, transitions, start, end)
+        within = LinearChainCRF(
+            levelled[sentences].masked_fill(~allowed, -float("inf")),
+            transitions[sentences] if transitions.dim() == 3 else transitions,
+            start[sentences] if start.dim() == 2 else start,
+            end[sentences] if end.dim() == 2 else end,
+            None if mask is None else mask[sentences],
+        )
+        if self._fast is None:
+            within._fast = None
+        part, everything = within.log_partition, whole.log_partition[sentences]
+        possible = part > -float("inf")
+        difference = torch.where(possible, part, torch.zeros_like(part)) - torch.where(
+            possible, everything, torch.zeros_like(part)
+        )
+        return torch.where(possible, difference.clamp(max=0.0), torch.full_like(part, -float("inf")))
 
     def k_best(self, k: int) -> Tuple[torch.Tensor, torch.Tensor]:
         """

@@ -1,16 +1,24 @@
 """Tagging with an archive: sentences as lists of words in, what the tagger says of each out."""
 
 from itertools import islice
-from typing import Any, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import Batch
 from allennlp.models.archival import Archive, load_archive
 from allennlp.nn.util import move_to_device
 
 from structkd_plugin.crf import LinearChainCRF
+from structkd_plugin.crf.spans import SpanProbabilities
 from structkd_plugin.prediction.tagging import PredictedEntity, RankedTags, Tagging
+from structkd_plugin.prediction.word_tensors import WordTensors
+from structkd_plugin.tag_schemes import OUTSIDE
+
+# Batches among which a stream distributes its sentences by length, so that few words are padding.
+WINDOW = 32
+# Words of a batch, padding counted: fewer sentences are computed at once where they are long.
+_MOST_WORDS = 16_384
 
 
 class Words(NamedTuple):
@@ -35,21 +43,39 @@ class SentenceTagger:
     """
 
     def __init__(self, archive: Archive) -> None:
-        model: Any = archive.model
-        if not hasattr(model, "distribution") or not hasattr(model, "label_encoding"):
-            raise ConfigurationError(f"the model of the archive is a {type(model).__name__}, not a structkd_tagger")
-        self.model = model.eval()
-        self.reader: Any = archive.validation_dataset_reader
-        self.labels: Tuple[str, ...] = tuple(model.labels)
-        # How tags write spans; `None` where every word has a label of its own.
-        self.label_encoding = model.label_encoding
+        self._open(archive.model, archive.validation_dataset_reader)
 
     @classmethod
     def from_path(cls, path: str, cuda_device: int = -1, overrides: str = "") -> "SentenceTagger":
         """The tagger in an archive or a serialization directory."""
         return cls(load_archive(path, cuda_device=cuda_device, overrides=overrides))
 
-    def tag(self, sentences: Sequence[Words], label_probabilities: bool = False, k_best: int = 0) -> List[Tagging]:
+    @classmethod
+    def of(cls, model: Any, reader: Any) -> "SentenceTagger":
+        """The tagger of a model whose sentences `reader` makes instances of."""
+        tagger = cls.__new__(cls)
+        tagger._open(model, reader)
+        return tagger
+
+    def _open(self, model: Any, reader: Any) -> None:
+        if not hasattr(model, "distribution") or not hasattr(model, "label_encoding"):
+            raise ConfigurationError(f"the model of the archive is a {type(model).__name__}, not a structkd_tagger")
+        self.model = model.eval()
+        self.reader: Any = reader
+        self.labels: Tuple[str, ...] = tuple(model.labels)
+        # How tags write spans; `None` where every word has a label of its own.
+        self.label_encoding: Optional[str] = model.label_encoding
+        self._tensors = WordTensors(reader, model.vocab)
+        self._spans = None if self.label_encoding is None else _Spans(self.labels, self.label_encoding)
+
+    def tag(
+        self,
+        sentences: Sequence[Words],
+        label_probabilities: bool = False,
+        k_best: int = 0,
+        tag_probabilities: bool = True,
+        entities: bool = True,
+    ) -> List[Tagging]:
         """
         What the tagger says of sentences, computed as one batch.
 
@@ -60,6 +86,10 @@ class SentenceTagger:
             Whether the probabilities of all labels are wanted.
         k_best : `int`, optional (default = 0)
             How many of the most probable taggings are wanted.
+        tag_probabilities : `bool`, optional (default = `True`)
+            Whether the probabilities of the tags are wanted; what is not takes no time.
+        entities : `bool`, optional (default = `True`)
+            Whether the spans that the tags write are wanted, with their probabilities.
 
         # Returns
 
@@ -67,58 +97,73 @@ class SentenceTagger:
         """
         if not sentences:
             return []
-        instances = []
-        for words, language in sentences:
-            instance = self.reader.text_to_instance(list(words), language=language)
-            self.reader.apply_token_indexers(instance)
-            instances.append(instance)
-        batch = Batch(instances)
-        batch.index_instances(self.model.vocab)
+        lengths = [len(words) for words, _ in sentences]
+        tensors = self._tensors.tensors([words for words, _ in sentences], [language for _, language in sentences])
         device = next(self.model.parameters()).device
+        probabilities: List[List[float]] = []
+        marginals: Optional[np.ndarray] = None
         with torch.inference_mode():
-            output = self.model(**move_to_device(batch.as_tensor_dict(), device))
-            distribution = self.model.distribution(output["emissions"], output["mask"])
-            # (B, T, L)
-            marginals = distribution.marginals
+            output = self.model(tokens=move_to_device(tensors, device))
             # (B, T)
             predicted = output["predicted"]
-            probabilities = marginals.gather(2, predicted.unsqueeze(2)).squeeze(2).tolist()
-            ranked = self._ranked(distribution, k_best, [len(words) for words, _ in sentences])
-            conditionals = distribution.log_conditionals.exp().cpu() if self.label_encoding is not None else None
-        marginals, rows = marginals.cpu(), predicted.tolist()
+            rows = predicted.cpu().numpy()
+            distribution = self.model.distribution(output["emissions"], output["mask"])
+            if tag_probabilities or label_probabilities:
+                # (B, T, L); a probability is none above 1, whatever the rounding
+                marginals_on_device = distribution.marginals.clamp(max=1)
+                if tag_probabilities:
+                    probabilities = marginals_on_device.gather(2, predicted.unsqueeze(2)).squeeze(2).tolist()
+                if label_probabilities:
+                    marginals = marginals_on_device.cpu().numpy()
+            ranked = self._ranked(distribution, k_best, lengths) if k_best else None
+            found = None if self._spans is None or not entities else self._spans.of(rows, lengths, distribution)
         taggings = []
-        for b, (words, _) in enumerate(sentences):
-            length = len(words)
-            tags = tuple(self.labels[label] for label in rows[b][:length])
-            entities = None
-            if conditionals is not None:
-                found = self.model.entities(tags, marginals[b, :length], conditionals[b])
-                entities = tuple(PredictedEntity(**entity) for entity in found)
+        label = self.labels.__getitem__
+        for b, (row, length) in enumerate(zip(rows.tolist(), lengths, strict=True)):
             taggings.append(
                 Tagging(
-                    tags,
-                    tuple(probabilities[b][:length]),
-                    entities,
-                    marginals[b, :length].numpy() if label_probabilities else None,
-                    ranked[b],
+                    tuple(map(label, row[:length])),
+                    tuple(probabilities[b][:length]) if tag_probabilities else (),
+                    None if found is None else tuple(found[b]),
+                    None if marginals is None else marginals[b, :length].copy(),
+                    () if ranked is None else ranked[b],
                 )
             )
         return taggings
 
     def stream(
-        self, sentences: Iterable[Words], batch_size: int = 64, label_probabilities: bool = False, k_best: int = 0
+        self,
+        sentences: Iterable[Words],
+        batch_size: int = 64,
+        label_probabilities: bool = False,
+        k_best: int = 0,
+        tag_probabilities: bool = True,
+        entities: bool = True,
     ) -> Iterator[Tagging]:
-        """What the tagger says of any number of sentences, in their order, in memory that does not grow."""
+        """
+        What the tagger says of any number of sentences, in their order, in memory that does not grow.
+
+        The first comes out once `WINDOW` batches have been read: among those, sentences of like length are computed
+        together. Which sentences are in a batch changes nothing but the rounding of probabilities.
+        """
         remaining = iter(sentences)
-        while batch := list(islice(remaining, batch_size)):
-            yield from self.tag(batch, label_probabilities, k_best)
+        while window := list(islice(remaining, batch_size * WINDOW)):
+            order = sorted(range(len(window)), key=lambda index: len(window[index].words))
+            found: List[Optional[Tagging]] = [None] * len(window)
+            for batch in _batches(order, [len(one.words) for one in window], batch_size):
+                taggings = self.tag(
+                    [window[index] for index in batch], label_probabilities, k_best, tag_probabilities, entities
+                )
+                for index, tagging in zip(batch, taggings, strict=True):
+                    found[index] = tagging
+            for one in found:
+                assert one is not None
+                yield one
 
     def _ranked(
         self, distribution: LinearChainCRF, k_best: int, lengths: Sequence[int]
     ) -> List[Tuple[RankedTags, ...]]:
         """For each sentence its most probable taggings."""
-        if not k_best:
-            return [()] * len(lengths)
         # (B, K, T), (B, K)
         tags, scores = distribution.k_best(k_best)
         # (B, K)
@@ -131,3 +176,60 @@ class SentenceTagger:
             )
             for rows, of_rows, length in zip(tags.tolist(), probabilities.tolist(), lengths, strict=True)
         ]
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], batch_size: int) -> Iterator[List[int]]:
+    """`order`, which goes from short sentences to long ones, in parts that are computed at once."""
+    batch: List[int] = []
+    for index in order:
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * lengths[index] > _MOST_WORDS):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+class _Spans:
+    """The spans that predicted labels write, of a whole batch at once."""
+
+    def __init__(self, labels: Sequence[str], scheme: str) -> None:
+        self._probabilities = SpanProbabilities(labels, scheme)
+        kinds = self._probabilities.kinds
+        parts = [label.partition("-") for label in labels]
+        # (L,): the kind of span that a label is of, -1 outside
+        self._kind = np.array([-1 if label == OUTSIDE else kinds.index(label.partition("-")[2]) for label in labels])
+        # (L, L): whether the second label goes on with the span that the first is in
+        self._continues = np.array(
+            [
+                [
+                    before[2] == after[2] and before[2] != "" and before[0] in "BIM" and after[0] in "IMEL"
+                    for after in parts
+                ]
+                for before in parts
+            ]
+        )
+
+    def of(self, rows: np.ndarray, lengths: Sequence[int], distribution: LinearChainCRF) -> List[List[PredictedEntity]]:
+        """For each sentence its spans from left to right; `rows` (B, T) are label indices."""
+        inside = np.arange(rows.shape[1])[None, :] < np.array(lengths)[:, None]
+        in_span = (self._kind[rows] >= 0) & inside
+        # (B, T): whether a word goes on with the span of the word before
+        goes_on = np.zeros_like(in_span)
+        goes_on[:, 1:] = self._continues[rows[:, :-1], rows[:, 1:]] & inside[:, 1:]
+        sentences, starts = np.nonzero(in_span & ~goes_on)
+        ends_here = in_span.copy()
+        ends_here[:, :-1] &= ~goes_on[:, 1:]
+        ends = np.nonzero(ends_here)[1] + 1
+        found: List[List[PredictedEntity]] = [[] for _ in lengths]
+        if not len(sentences):
+            return found
+        kinds = self._kind[rows[sentences, starts]]
+        device = distribution.log_partition.device
+        log_probabilities = self._probabilities.log_probabilities(
+            distribution, *(torch.from_numpy(array).to(device) for array in (sentences, kinds, starts, ends))
+        )
+        columns = (sentences.tolist(), kinds.tolist(), starts.tolist(), ends.tolist(), log_probabilities.exp().tolist())
+        for b, kind, start, end, probability in zip(*columns, strict=True):
+            found[b].append(PredictedEntity(self._probabilities.kinds[kind], start, end, probability))
+        return found

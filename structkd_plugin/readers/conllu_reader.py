@@ -99,7 +99,7 @@ class ConlluReader(SentenceReader):
 
     def _blocks(self, file: str) -> Iterator[_Block]:
         words: List[_Word] = []
-        order = _IdOrder()
+        order = IdOrder()
         sentence_id: Optional[str] = None
         number = 0
         for number, line in text_lines(file, self._encoding):
@@ -107,7 +107,7 @@ class ConlluReader(SentenceReader):
                 if order.begun:
                     order.finish(file, number)
                     yield _Block(words, sentence_id)
-                words, order, sentence_id = [], _IdOrder(), None
+                words, order, sentence_id = [], IdOrder(), None
             elif line.startswith("#"):
                 if order.begun:
                     raise data_error(
@@ -150,7 +150,7 @@ class ConlluReader(SentenceReader):
         return value
 
 
-class _IdOrder:
+class IdOrder:
     """The order of ids in one sentence: words 1, 2, ...; `a-b` before its word a; `i.1`, `i.2` after word i."""
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class _IdOrder:
         """Whether the sentence has had any line with an id."""
         return bool(self._word or self._empty_node or self._range_end)
 
-    def is_word(self, file: str, line: int, text: str) -> bool:
+    def is_word(self, file: Optional[str], line: Optional[int], text: str) -> bool:
         """Whether the id `text` is a word's; an id out of order is an error."""
         try:
             parsed = parse_id_value(text)
@@ -187,7 +187,7 @@ class _IdOrder:
             "ids count from 1 in every sentence, and a blank line stands between sentences",
         )
 
-    def finish(self, file: str, line: int) -> None:
+    def finish(self, file: Optional[str], line: Optional[int]) -> None:
         """Check, at the sentence's end, that it has words, and its last multi-word token all of its own."""
         if not self._word:
             raise data_error(file, line, "the sentence that ends here has no words")
