@@ -92,6 +92,8 @@ setup(
     extras_require={
         # The kernels for a GPU; torch for CUDA comes with it on Linux.
         "gpu": ["triton>=3"],
+        # What `allennlp export` writes with, and what runs it elsewhere.
+        "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         # What the demo prints with.
         "demo": ["rich>=13"],
         "test": [

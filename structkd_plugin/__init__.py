@@ -9,8 +9,9 @@ from importlib.util import find_spec
 
 if find_spec("allennlp") is not None:
     try:
-        from structkd_plugin import allennlp_compat, archive_safety
+        from structkd_plugin import allennlp_compat, archive_safety, console
 
+        console.install()
         allennlp_compat.apply()
         archive_safety.guard()
 
@@ -22,11 +23,13 @@ if find_spec("allennlp") is not None:
             schedules,
             subwords,
             tagger,
+            training_summary,
         )
         from structkd_plugin.commands import (  # noqa: F401
             cache_teacher,
             calibrate_teacher,
             compare,
+            export,
             inspect_teacher,
             score,
             tag,

@@ -82,7 +82,7 @@ class TestPins:
     def test_a_package_has_one_version(self, python: str) -> None:
         assert {name: versions for name, versions in pinned(python).items() if len(versions) > 1} == {}
 
-    @pytest.mark.parametrize("extra", ["", "demo", "gpu", "test"])
+    @pytest.mark.parametrize("extra", ["", "demo", "export", "gpu", "test"])
     def test_they_satisfy_what_setup_states(self, python: str, extra: str) -> None:
         pins = pinned(python)
         for requirement in declared(extra):
@@ -133,7 +133,9 @@ def imported_packages() -> Dict[str, List[str]]:
 
 
 def test_setup_states_what_the_package_imports_and_nothing_else() -> None:
-    stated = {canonicalize_name(requirement.name) for requirement in [*declared(), *declared("gpu")]}
+    stated = {
+        canonicalize_name(requirement.name) for requirement in [*declared(), *declared("gpu"), *declared("export")]
+    }
     used = imported_packages()
     assert {name: files for name, files in used.items() if name not in stated | NOT_DECLARED} == {}
     assert {canonicalize_name(requirement.name) for requirement in declared()} <= set(used)

@@ -27,7 +27,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Finder
 """
 
 # Imported by no part of the plugin that everybody needs.
-OPTIONAL = ["allennlp_models", "hypothesis", "triton", "wandb"]
+OPTIONAL = ["allennlp_models", "hypothesis", "onnx", "onnxruntime", "triton", "wandb"]
 
 OTHER_THAN_TORCH = [
     *["allennlp", "allennlp_models", "conllu", "defusedxml", "filelock", "numpy", "regex", "rich", "safetensors"],

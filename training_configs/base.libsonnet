@@ -120,6 +120,6 @@
         },
         schedule: experiment.schedule,
       }]
-    ),
+    ) + ['structkd_summary'],
   },
 }

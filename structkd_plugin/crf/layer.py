@@ -93,14 +93,19 @@ class LinearChainCRFLayer(torch.nn.Module):
             self.get_buffer("_end_barrier"),
         )
 
-    def tables(self) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def tables(self, decoding: bool = False) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
         The tables of the distribution that training sees: what, with emissions, determines it.
+
+        # Parameters
+
+        decoding : `bool`, optional (default = False)
+            Whether those are wanted of the distribution that decoding sees.
 
         # Returns
 
         `Tuple[torch.Tensor, torch.Tensor, torch.Tensor]` : transitions (L, L), start and end (L,), without gradient; 0
-            without learnt transitions, −inf where constraints hold everywhere and forbid.
+            without learnt transitions, −inf where constraints hold (for training, everywhere) and forbid.
         """
         names = ("transitions", "start_transitions", "end_transitions")
         shapes = ((self.num_labels, self.num_labels), (self.num_labels,), (self.num_labels,))
@@ -108,7 +113,7 @@ class LinearChainCRFLayer(torch.nn.Module):
         tables = []
         for name, shape, barrier in zip(names, shapes, barriers, strict=True):
             table = getattr(self, name).detach() if self.learn_transitions else torch.zeros(shape)
-            if self.constrained and self.constraints_in == "everywhere":
+            if self.constrained and (decoding or self.constraints_in == "everywhere"):
                 limits = self.get_buffer(barrier)
                 table = table.to(limits.device) + limits
             tables.append(table)
