@@ -71,7 +71,14 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["structkd_plugin", "structkd_plugin.*"]),
-    package_data={"structkd_plugin": ["py.typed", "crf/cpu_kernels.cpp"]},
+    package_data={
+        "structkd_plugin": [
+            "py.typed",
+            "crf/cpu_kernels.cpp",
+            "evaluation/report/templates/*",
+            "presentation/templates/*",
+        ]
+    },
     ext_modules=[kernels],
     cmdclass={"build_ext": OptionalKernels},
     python_requires=">=3.10,<3.14",
@@ -79,6 +86,9 @@ setup(
         "conllu>=4.4.2",
         "defusedxml>=0.7.1",
         "filelock>=3.12",
+        "jinja2>=3.1",
+        "markupsafe>=2.1",
+        "matplotlib>=3.8",
         "numpy>=1.26",
         "regex>=2023.12.25",
         "safetensors>=0.4.3",

@@ -31,6 +31,7 @@ if find_spec("allennlp") is not None:
             compare,
             export,
             inspect_teacher,
+            report,
             score,
             tag,
         )

@@ -24,10 +24,12 @@ ONLY: Dict[str, FrozenSet[str]] = {
     # Transformers on both sides, teachers and students, are given long sentences in the same windows.
     "subwords": frozenset({"checked_options"}),
     # Where what is stored meets what can be computed of it; the commands show it.
-    "inspection": frozenset({"teacher", "crf", "metrics", "readers"}),
+    "inspection": frozenset({"teacher", "crf", "metrics", "readers", "presentation"}),
     # The model comes to it in an archive.
     "prediction": frozenset({"crf", "readers", "tag_schemes", "tokenization"}),
-    "evaluation": frozenset({"prediction", "metrics", "readers", "tag_schemes"}),
+    "evaluation": frozenset({"prediction", "metrics", "readers", "tag_schemes", "presentation"}),
+    # Knows figures and labels, and nothing of where they come from.
+    "presentation": frozenset(),
 }
 MODEL_SIDE = frozenset({"tagger", "objectives", "crf", "metrics", "predictors", "prediction", "evaluation"})
 NEVER: Dict[str, FrozenSet[str]] = {
@@ -134,6 +136,7 @@ def test_every_rule_is_about_a_part_that_exists() -> None:
         ("inspection/x.py", "from structkd_plugin.commands.cache_teacher import source"),
         ("prediction/x.py", "from structkd_plugin.evaluation.tagged_sentence import TaggedSentence"),
         ("evaluation/x.py", "from structkd_plugin.teacher.store import TeacherStore"),
+        ("presentation/x.py", "from structkd_plugin.metrics.reliability import ReliabilityBins"),
         ("teacher/x.py", "from structkd_plugin.metrics import SpanF1ByLanguage"),
         (
             "teacher/x.py",
