@@ -76,6 +76,7 @@ setup(
             "py.typed",
             "crf/cpu_kernels.cpp",
             "evaluation/report/templates/*",
+            "inspection/templates/*",
             "presentation/templates/*",
         ]
     },

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from functools import cache
 from threading import Lock
-from typing import FrozenSet, Iterator, List, NamedTuple, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Tuple
 
 import regex
 import spacy
@@ -39,6 +39,9 @@ _ALONE_IN_CHINESE = regex.compile(rf"[{_MARKS}\p{{Han}}]")
 
 _LONG_STRETCHES = re.compile(rf"\S{{{_LONGEST_STRETCH + 1},}}")
 _WHITE_SPACE = re.compile(r"\s+")
+_STRETCHES = re.compile(r"\S+")
+# How many stretches without white space are remembered, and of how many characters.
+_MOST_KNOWN, _LONGEST_KNOWN = 100_000, 40
 # Byte order marks, zero-width spaces, marks of direction, controls; not what belongs to the character before it.
 _INVISIBLE_EDGES = regex.compile(
     r"(?<!\S)[\p{GCB=Control}&&[\p{Cc}\p{Cf}]--\s]+|[\p{GCB=Control}&&[\p{Cc}\p{Cf}]--\s]+(?!\S)", regex.V1
@@ -76,19 +79,35 @@ def text_words(text: str, language: str) -> List[TextWord]:
 
     `List[TextWord]` : from left to right.
     """
-    beginnings = None if text.isascii() else _beginnings(text)
     rules = _rules(language)
     # At the edges of a word, what cannot be seen would hide its full stop and make another word of it.
-    readable = _INVISIBLE_EDGES.sub(lambda found: " " * len(found[0]), without_surrogates(text))
+    readable = (
+        text
+        if text.isascii() and text.isprintable()
+        else _INVISIBLE_EDGES.sub(lambda found: " " * len(found[0]), without_surrogates(text))
+    )
+    if rules.joins_words(readable) or _LONG_STRETCHES.search(readable):
+        spans = _spans(readable, _pieces(readable), rules)
+        return [TextWord(text[start:end], start, end) for start, end in spans]
+    words: List[TextWord] = []
+    for stretch in _STRETCHES.finditer(readable):
+        begin = stretch.start()
+        for start, end in rules.words(stretch[0]):
+            words.append(TextWord(text[begin + start : begin + end], begin + start, begin + end))
+    return words
+
+
+def _spans(text: str, pieces: Iterable[Tuple[int, int]], rules: "_Rules") -> List[Tuple[int, int]]:
+    """Where the words of `text` are, by rules for each of `pieces`."""
+    beginnings = None if text.isascii() else _beginnings(text)
     spans: List[Tuple[int, int]] = []
-    for piece, piece_end in _pieces(readable):
-        for start, end in rules.split(readable[piece:piece_end]):
+    for piece, piece_end in pieces:
+        for start, end in rules.split(text[piece:piece_end]):
             start, end = start + piece, end + piece
             if beginnings is not None and not beginnings[start] and spans and spans[-1][1] == start:
                 start = spans.pop()[0]
             spans.append((start, end))
-    words = (TextWord(text[start:end], start, end) for start, end in spans)
-    return [word for word in words if any(map(_visible, word.text))]
+    return [(start, end) for start, end in spans if any(map(_visible, text[start:end]))]
 
 
 def stop_words(language: str) -> FrozenSet[str]:
@@ -141,8 +160,29 @@ class _Rules:
         self._code = code
         language = spacy.blank(code)
         self._tokenizer: Tokenizer = language.tokenizer
+        # Abbreviations of several words are one word. The rules look at nothing else across white space.
+        rules = getattr(self._tokenizer, "rules", None) or ()
+        joined = [rule for rule in rules if rule.strip() and (len(rule.split()) > 1 or rule != rule.strip())]
+        self._joined = re.compile("|".join(map(re.escape, sorted(joined)))) if joined else None
+        # Stretches without white space come again and again.
+        self._known: Dict[str, List[Tuple[int, int]]] = {}
         self.stop_words = frozenset(map(str.lower, language.Defaults.stop_words))
         self._lock = Lock()
+
+    def joins_words(self, text: str) -> bool:
+        """Whether there may be a word in `text` that has white space in it."""
+        return self._joined is not None and self._joined.search(text) is not None
+
+    def words(self, stretch: str) -> List[Tuple[int, int]]:
+        """Where the words of a text without white space are."""
+        known = self._known.get(stretch)
+        if known is None:
+            known = _spans(stretch, [(0, len(stretch))], self)
+            if len(stretch) <= _LONGEST_KNOWN:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                self._known[stretch] = known
+        return known
 
     def split(self, text: str) -> List[Tuple[int, int]]:
         """Where tokens start and end, white space among them."""

@@ -135,3 +135,30 @@ def test_a_long_text_is_split():
 
 def test_surrogates_are_replaced_one_by_one():
     assert without_surrogates("a\ud800\udc00é\U0001f600") == "a\ufffd\ufffdé\U0001f600"
+
+
+@pytest.mark.parametrize("mark", ["\u0301", "\u200d", "\u00ad", "\ufe0f"])
+@pytest.mark.parametrize("space", ["  ", " \xa0", "\t", "\n "])
+def test_white_space_before_a_mark_that_belongs_to_what_is_before_it_is_in_no_word(mark: str, space: str) -> None:
+    for language in ("en", "de", "zh", "xx"):
+        found = text_words(f"a{space}{mark}b", language)
+        assert not any(character.isspace() for word in found for character in word.text)
+        assert [word.text.strip(mark) for word in found] == ["a", "b"]
+
+
+def test_what_was_split_before_is_split_the_same_way() -> None:
+    first = text_words("Don't go to the U.S. now!", "en")
+    assert text_words("Don't go to the U.S. now!", "en") == first
+    # Beside other words, at other places.
+    assert [word.text for word in text_words("now! U.S. Don't", "en")] == ["now", "!", "U.S.", "Do", "n't"]
+
+
+def test_abbreviations_of_several_words_stay_whole() -> None:
+    assert [word.text for word in text_words("en EE. UU. hoy", "es")] == ["en", "EE. UU.", "hoy"]
+
+
+def test_what_is_remembered_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenization, "_MOST_KNOWN", 5)
+    for number in range(40):
+        assert [word.text for word in text_words(f"w{number}, w{number}", "en")] == [f"w{number}", ",", f"w{number}"]
+        assert len(tokenization._rules("en")._known) <= 5

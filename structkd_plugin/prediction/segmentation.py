@@ -30,6 +30,10 @@ _CONTINUATIONS = frozenset(",;:\u060c\u061b\u3001\uff0c\uff1a\uff1b")
 
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _PARAGRAPH_END = "\u2029"
+# Without any of these a text is one sentence.
+_MAY_END = re.compile(f"{_LINE_END.pattern}|[{re.escape(_MARKS)}]")
+# Words that end otherwise say nothing of the sentence.
+_MARKS_AND_CLOSERS = frozenset(_MARKS + _CLOSERS)
 
 # Languages that write ordinal numbers with a full stop, as in "am 5. Mai".
 _WITH_ORDINALS = frozenset(
@@ -93,6 +97,8 @@ def sentences_of(text: str, language: str, line_breaks: bool = False) -> List[Te
     `List[TextSentence]` : from left to right; none for a text without anything visible.
     """
     words = text_words(text, language)
+    if words and not _MAY_END.search(text):
+        return [TextSentence(words[0].start, words[-1].end, words)]
     starts = [*_Scan(text, words, language, line_breaks).starts(), len(words)]
     return [TextSentence(words[first].start, words[end - 1].end, words[first:end]) for first, end in pairwise(starts)]
 
@@ -104,6 +110,7 @@ class _Scan:
         self._text = text
         self._words = words
         self._line_breaks = line_breaks
+        self._has_lines = _LINE_END.search(text) is not None
         # What the sentence may end with, if since then there was nothing but what closes.
         self._mark: Optional[_Mark] = None
         # Whether there was a letter or a digit.
@@ -115,7 +122,7 @@ class _Scan:
     def starts(self) -> Iterator[int]:
         """The number of the word that each sentence begins with."""
         for number, word in enumerate(self._words):
-            if number == 0 or self._line_ends(number):
+            if number == 0 or (self._has_lines and self._line_ends(number)):
                 self._begin(number)
                 yield number
             elif self._mark is not None:
@@ -126,7 +133,7 @@ class _Scan:
                 if not self._only_marks(word) and self._ends_before(number):
                     self._begin(number)
                     yield number
-            self._mark = self._mark_of(number)
+            self._mark = self._mark_of(number) if word.text[-1] in _MARKS_AND_CLOSERS else None
             self._closed = False
             self._note_quotes(word)
             self._said = self._said or any(map(str.isalnum, word.text))
