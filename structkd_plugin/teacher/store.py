@@ -88,6 +88,9 @@ class TeacherStore:
             by_part = self._series.setdefault(parts, [[] for _ in range(parts)])
             by_part[(manifest.part or 1) - 1].append(_Series(number, index, first_shard))
             first_shard += len(manifest.shards)
+        series = [one for by_part in self._series.values() for of_part in by_part for one in of_part]
+        # There is mostly one, in which everything is looked up at once.
+        self._only = series[0] if len(series) == 1 else None
         self._languages = tuple(sorted({language for shard in self._shards for language in shard.languages}))
         self._length: Optional[int] = None
         self._dtype = np.dtype(self._teacher.encoding).newbyteorder("<")
@@ -140,10 +143,8 @@ class TeacherStore:
     def __len__(self) -> int:
         """Number of sentences."""
         if self._length is None:
-            series = [one for by_part in self._series.values() for of_part in by_part for one in of_part]
             # What several series have counts once.
-            alone = len(series) == 1
-            self._length = len(series[0].table) if alone else sum(map(len, self._key_pieces()))
+            self._length = len(self._only.table) if self._only is not None else sum(map(len, self._key_pieces()))
         return self._length
 
     @property
@@ -272,6 +273,9 @@ class TeacherStore:
 
     def _locate(self, key: bytes) -> Optional[Tuple[int, Location]]:
         """The first shard of the record's series, and where in the series it is; `None` where there is no record."""
+        if self._only is not None:
+            location = self._only.table.find(key)
+            return None if location is None else (0, location)
         for series in self._series_of(key):
             location = series.table.find(key)
             if location is not None:
