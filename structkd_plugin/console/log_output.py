@@ -1,12 +1,16 @@
 """Which lines of the log are shown, and how; the file out.log of a training has all of them."""
 
+import functools
 import json
 import logging
 import sys
 import warnings
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
+from allennlp.commands import evaluate
 from allennlp.common import logging as allennlp_logging
+
+logger = logging.getLogger(__name__)
 
 # Attributes of a record, given as `extra`: a line to be shown whatever its level is, and one for out.log alone.
 SHOWN: Dict[str, Any] = {"structkd_shown": True}
@@ -34,6 +38,7 @@ _prepare_global_logging = allennlp_logging.prepare_global_logging
 def install() -> None:
     """Show what matters of the log from now on, also after AllenNLP sets its log up anew for a training."""
     allennlp_logging.prepare_global_logging = _prepare_quietly
+    evaluate.evaluate_from_archive = _showing_metrics(evaluate.evaluate_from_archive)
     quieten(logging.getLogger())
     for message, category, module in _OUTDATED_CALLS:
         warnings.filterwarnings("ignore", message, category, module)
@@ -97,6 +102,19 @@ def _is_shown(record: logging.LogRecord) -> bool:
 
 def _are_metrics(record: logging.LogRecord) -> bool:
     return record.name == _METRICS_LOGGER and record.msg == _METRICS and bool(record.args)
+
+
+def _showing_metrics(function: Callable[..., Dict[str, Any]]) -> Callable[..., Dict[str, Any]]:
+    """`allennlp evaluate` that shows its metrics also where they are not written to a file."""
+
+    @functools.wraps(function)
+    def evaluate_and_show(*arguments: Any, **options: Any) -> Dict[str, Any]:
+        metrics = function(*arguments, **options)
+        if options.get("metrics_output_file") is None:
+            logger.info("%s", metrics_table(metrics), extra=SHOWN)
+        return metrics
+
+    return evaluate_and_show
 
 
 def _prepare_quietly(*arguments: Any, **options: Any) -> None:

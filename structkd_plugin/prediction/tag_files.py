@@ -100,7 +100,9 @@ def _written(
     sentences = words = skipped = 0
     stream.write(worker.output.header.encode())
     ends = _FileEnds(options.output_format)
-    with _tqdm(unit=" sentences", disable=quiet, smoothing=0.05) as bar:
+    # On a terminal a bar would stand among the lines that are written.
+    hidden = quiet or stream is sys.stdout.buffer
+    with _tqdm(unit=" sentences", disable=hidden, smoothing=0.05) as bar:
         for piece in done:
             stream.write(ends.before(piece.chunk, piece.output))
             stream.write(piece.output)
