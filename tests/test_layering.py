@@ -24,6 +24,7 @@ ONLY: Dict[str, FrozenSet[str]] = {
     # Transformers on both sides, teachers and students, are given long sentences in the same windows.
     "subwords": frozenset({"checked_options"}),
     # Where what is stored meets what can be computed of it; the commands show it.
+    "frozen_encoders": frozenset({"tokenization"}),
     "inspection": frozenset({"teacher", "crf", "metrics", "readers", "presentation"}),
     # The model comes to it in an archive.
     "prediction": frozenset({"crf", "readers", "tag_schemes", "tokenization"}),

@@ -133,9 +133,8 @@ def imported_packages() -> Dict[str, List[str]]:
 
 
 def test_setup_states_what_the_package_imports_and_nothing_else() -> None:
-    stated = {
-        canonicalize_name(requirement.name) for requirement in [*declared(), *declared("gpu"), *declared("export")]
-    }
+    extras = [*declared("encoder"), *declared("export"), *declared("gpu")]
+    stated = {canonicalize_name(requirement.name) for requirement in [*declared(), *extras]}
     used = imported_packages()
     assert {name: files for name, files in used.items() if name not in stated | NOT_DECLARED} == {}
     assert {canonicalize_name(requirement.name) for requirement in declared()} <= set(used)

@@ -159,3 +159,42 @@ def test_what_is_required_or_misspelt_is_named(jsonnet, message, tmp_path):
     config.write_text(jsonnet.format(ROOT / "training_configs"))
     with pytest.raises(RuntimeError, match=message):
         evaluate_file(str(config))
+
+
+class TestFrozenEncoder:
+    @pytest.fixture
+    def config(self, tmp_path):
+        def written(options):
+            file = tmp_path / "frozen.jsonnet"
+            file.write_text(f"(import '{ROOT}/training_configs/baseline.jsonnet') {{ frozen_encoder:: {options} }}")
+            return file
+
+        return written
+
+    def test_its_vectors_stand_beside_the_others(self, config, tmp_path, build):
+        cache = tmp_path / "vectors"
+        options = {"type": "universal_sentence_encoder", "pieces": "mean", "cache": str(cache), "size": 1280}
+        trainer = build(config(json.dumps(options))).trainer
+        plain = build(ROOT / "training_configs" / "baseline.jsonnet").trainer.model
+        assert trainer.model.encoder.get_input_dim() == plain.encoder.get_input_dim() + 1280
+        batch = next(iter(trainer.data_loader))
+        assert math.isfinite(trainer.model(**batch)["loss"].item())
+        assert cache.exists()
+
+    def test_a_cache_is_no_must(self, config):
+        raw = json.loads(evaluate_file(str(config("{ type: 'universal_sentence_encoder', size: 2560 }"))))
+        assert raw["dataset_reader"]["token_indexers"]["frozen"] == {
+            "type": "structkd_frozen_encoder",
+            "encoder": {"type": "universal_sentence_encoder"},
+            "cache": None,
+        }
+
+    def test_its_size_is_required(self, config):
+        with pytest.raises(RuntimeError, match="size"):
+            evaluate_file(str(config("{ type: 'universal_sentence_encoder' }")))
+
+
+def test_the_best_labellings_may_be_the_stores(build, tmp_path):
+    config = tmp_path / "legal.jsonnet"
+    config.write_text(f"(import '{ROOT}/training_configs/top_wk.jsonnet') {{ k:: 3, labellings:: 'legal' }}")
+    assert build(config).trainer.model.objective.legal_labellings == 3

@@ -19,6 +19,10 @@
   word_size:: 48,
   character_size:: 32,
   hidden_size:: 48,
+  // Vectors of a pretrained encoder that is not trained, beside these: its `type`, the `size` of a word's vector, a `cache`
+  // if they are not to be computed anew in every epoch, and what else it takes; for instance
+  // { type: 'universal_sentence_encoder', cache: 'runs/vectors', size: 2560 }. Null for none.
+  frozen_encoder:: null,
   dropout:: 0.3,
   epochs:: 12,
   batch_size:: 32,
@@ -29,8 +33,8 @@
 
   // The names of all hidden fields: a misspelt one would otherwise be a field that nobody reads.
   options:: [
-    'batch_size', 'character_size', 'dropout', 'epochs', 'hidden_size', 'languages', 'learning_rate', 'objective',
-    'options', 'schedule', 'seed', 'stores', 'task', 'transition_learning_rate', 'transitions', 'word_size',
+    'batch_size', 'character_size', 'dropout', 'epochs', 'frozen_encoder', 'hidden_size', 'languages', 'learning_rate',
+    'objective', 'options', 'schedule', 'seed', 'stores', 'task', 'transition_learning_rate', 'transitions', 'word_size',
   ],
   local hidden = std.setDiff(std.set(std.objectFieldsAll(self)), std.set(std.objectFields(self))),
   local unknown = std.setDiff(hidden, std.set(self.options)),
@@ -42,7 +46,8 @@
     [language]: experiment.task.file(language, split)
     for language in experiment.languages
   },
-  local embedded_size = self.word_size + self.character_size,
+  local frozen = self.frozen_encoder,
+  local embedded_size = self.word_size + self.character_size + (if frozen == null then 0 else frozen.size),
 
   random_seed: self.seed,
   numpy_seed: self.seed,
@@ -52,6 +57,11 @@
     token_indexers: {
       words: { type: 'single_id', lowercase_tokens: true, namespace: 'words' },
       characters: { type: 'characters', namespace: 'characters', min_padding_length: 3 },
+      [if frozen != null then 'frozen']: {
+        type: 'structkd_frozen_encoder',
+        encoder: { [name]: frozen[name] for name in std.objectFields(frozen) if name != 'cache' && name != 'size' },
+        cache: std.get(frozen, 'cache'),
+      },
     },
   },
   // Every process of a distributed training validates on everything: of unequal shares, AllenNLP would leave the rest out.
@@ -80,6 +90,7 @@
             ngram_filter_sizes: [2, 3],
           },
         },
+        [if frozen != null then 'frozen']: { type: 'pass_through', hidden_dim: frozen.size },
       },
     },
     encoder: {

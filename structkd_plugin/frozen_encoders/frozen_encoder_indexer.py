@@ -1,0 +1,69 @@
+"""Words by the vectors of an encoder that is not trained further."""
+
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+import torch
+from allennlp.data import Token, Vocabulary
+from allennlp.data.token_indexers.token_indexer import IndexedTokenList, TokenIndexer
+
+from structkd_plugin.frozen_encoders.feature_cache import FeatureCache
+from structkd_plugin.frozen_encoders.frozen_encoder import FrozenEncoder
+
+_VECTORS = "tokens"
+
+
+@TokenIndexer.register("structkd_frozen_encoder")
+class FrozenEncoderIndexer(TokenIndexer):
+    """
+    Gives each word of a sentence its vector of a frozen encoder, for the embedder `pass_through`:
+
+        token_indexers: { encoder: { type: 'structkd_frozen_encoder', encoder: 'universal_sentence_encoder',
+                                     cache: 'runs/vectors' } }
+        token_embedders: { encoder: { type: 'pass_through', hidden_dim: 2560 } }
+
+    Registered as a `TokenIndexer` with name "structkd_frozen_encoder".
+
+    # Parameters
+
+    encoder : `FrozenEncoder`
+    cache : `Optional[str]`, optional (default = `None`)
+        A directory for what was computed, so that it is not computed again, in this run or another; about 2 D bytes a
+        word. Without, sentences are encoded anew in every epoch. Whether there is a cache makes no difference to the
+        numbers: they are rounded to float16 in any case.
+    """
+
+    def __init__(self, encoder: FrozenEncoder, cache: Optional[str] = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._encoder = encoder
+        self._cache = None if cache is None else FeatureCache(cache, encoder.name, encoder.size)
+
+    def count_vocab_items(self, token: Token, counter: Dict[str, Dict[str, int]]) -> None:
+        """There is no vocabulary."""
+
+    def tokens_to_indices(self, tokens: List[Token], vocabulary: Vocabulary) -> IndexedTokenList:
+        """The words themselves: vectors are looked up when a batch is made, so that memory does not hold them all."""
+        return {_VECTORS: [token.text for token in tokens]}
+
+    def get_empty_token_list(self) -> IndexedTokenList:
+        """That of no words."""
+        return {_VECTORS: []}
+
+    def as_padded_tensor_dict(
+        self, tokens: IndexedTokenList, padding_lengths: Dict[str, int]
+    ) -> Dict[str, torch.Tensor]:
+        """`tokens`: shape (padded length, D), float32."""
+        words = tokens[_VECTORS]
+        padded = torch.zeros(padding_lengths[_VECTORS], self._encoder.size)
+        if words:
+            padded[: len(words)] = torch.from_numpy(self._vectors(words).astype(np.float32))
+        return {_VECTORS: padded}
+
+    def _vectors(self, words: List[str]) -> np.ndarray:
+        """(T, D), float16"""
+        found = None if self._cache is None else self._cache.get(words)
+        if found is None:
+            found = self._encoder.encode(words).astype(np.float16)
+            if self._cache is not None:
+                self._cache.put(words, found)
+        return found

@@ -1,0 +1,166 @@
+"""The tables of a study, from figures that are known."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.study.programs import ROOT, program
+
+plan = program("plan")
+results = program("results")
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Two languages, a zero-shot one, two seeds, a K-curve; nothing of it is trained."""
+    monkeypatch.chdir(ROOT)
+    config = {"config": "training_configs/teacher.libsonnet"}
+    top_wk = {"name": "Top-WK", "config": "training_configs/top_wk.jsonnet", "k": [1, 5]}
+    return plan.study_of(
+        {
+            "name": "known",
+            "output": str(tmp_path),
+            "task": "training_configs/upos.libsonnet",
+            "files": "{language}/{split}.conllu",
+            "languages": ["de", "en"],
+            "zero_shot": ["nl"],
+            "seeds": [1, 2],
+            "teachers": {"crf": config},
+            "baseline": "Baseline",
+            "rows": [
+                {"name": "Baseline", "config": "training_configs/baseline.jsonnet", "teachers": "none"},
+                {"name": "Posterior", "config": "training_configs/posterior.jsonnet"},
+                top_wk,
+            ],
+        }
+    )
+
+
+def write_run(study, name, folder, accuracies, seconds, mebibytes="512.0"):
+    Path(folder).mkdir(parents=True)
+    content = {"metric": "accuracy", "languages": {key: {"accuracy": value} for key, value in accuracies.items()}}
+    Path(folder, "evaluation.json").write_text(json.dumps(content))
+    write_benchmark(study, name, seconds, mebibytes)
+
+
+def write_benchmark(study, name, seconds, mebibytes="-"):
+    file = Path(study.benchmark(name))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"s\th:m:s\tmax_rss\tmax_vms\n{seconds}\t0:00:00\t{mebibytes}\t1.0\n")
+
+
+@pytest.fixture
+def trained(study):
+    for language, accuracy in (("de", 0.9), ("en", 0.8)):
+        write_run(study, f"teacher_crf_{language}", study.teacher("crf", language), {language: accuracy}, 1800)
+        write_benchmark(study, f"store_teacher_crf_{language}", 36)
+    points = {"Baseline": (0.7, 0.6), "Posterior": (0.8, 0.7), "Top-WK (1)": (0.6, 0.6), "Top-WK (5)": (0.7, 0.75)}
+    for row in study.rows:
+        for seed, de in zip(study.seeds, points[row.name], strict=True):
+            figures = {"de": de, "en": 0.5, "nl": 0.25 if row.name != "Posterior" else None}
+            write_run(
+                study, plan.student_name(row.slug, seed), study.student(row, seed), figures, 3600 * seed, "1024.0"
+            )
+    return study
+
+
+def figure(difference, p, p_holm=None):
+    return {"difference": difference, "p": p, "p_holm": p_holm}
+
+
+COMPARISON = {
+    "systems": [
+        {
+            "name": "Posterior",
+            "figures": {
+                "de": figure(0.1, 0.001, 0.03),
+                "en": figure(0.0, 0.04, 0.06),
+                "macro_trained": figure(0.05, 0.002),
+                "nl": None,
+            },
+        },
+        {"name": "Top-WK (1)", "figures": {"de": figure(-0.05, 0.01, 0.02), "macro_trained": figure(-0.02, None)}},
+    ]
+}
+
+
+def rows(text, heading):
+    """The cells of a table, by the first of each line."""
+    section = text.partition(f"## {heading}\n\n")[2].partition("\n## ")[0]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("|")]
+    return {line[0]: line[1:] for line in lines}
+
+
+@pytest.fixture
+def text(trained):
+    return results.results(trained, results.read_evaluations(trained), COMPARISON)
+
+
+def test_languages_and_their_average(text):
+    table = rows(text, "Languages trained on")
+    assert table[""] == ["de", "en", "average", "gap closed, %"]
+    assert table["Teachers"] == ["90.00", "80.00", "85.00", ""]
+    assert table["Baseline"] == ["65.00 ± 7.07", "50.00 ± 0.00", "57.50 ± 3.54", ""]
+    # 62.5 is 5 of the 27.5 points between 57.5 and 85.
+    assert table["Posterior"] == ["75.00 ± 7.07 \\*", "50.00 ± 0.00", "62.50 ± 3.54 \\*\\*", "18.2"]
+    assert table["Top-WK (1)"] == ["60.00 ± 0.00 †\\*", "50.00 ± 0.00", "55.00 ± 0.00", "-9.1"]
+
+
+def test_what_is_unknown_is_no_zero(text):
+    table = rows(text, "Zero-shot languages")
+    assert table["Baseline"] == ["25.00 ± 0.00", "25.00 ± 0.00"]
+    assert table["Posterior"] == ["–", "–"]
+
+
+def test_the_curve_by_k(text):
+    assert rows(text, "By K") == {
+        "K": ["Top-WK"],
+        "---": ["---:"],
+        "1": ["55.00 ± 0.00"],
+        "5": ["61.25 ± 1.77"],
+    }
+
+
+def test_costs(text):
+    table = rows(text, "Cost")
+    assert table["Teachers (crf), 2 in all"] == ["1.000", "0.50"]
+    assert table["Stores (crf), 2 in all"] == ["0.020", "–"]
+    assert table["Baseline"] == ["1.500", "1.00"]
+    assert "≥" not in text
+
+
+def test_a_training_that_was_broken_off_has_cost_more(trained):
+    noted = Path(f"{trained.student(trained.rows[1], 2)}.begun.json")
+    noted.write_text(json.dumps({"inputs": "x", "resumed": 1}))
+    text = results.results(trained, results.read_evaluations(trained), COMPARISON)
+    assert rows(text, "Cost")["Posterior"] == ["≥ 1.500", "1.00"]
+    assert "≥: a training was broken off" in text
+
+
+def test_there_is_no_gap_to_teachers_that_are_worse():
+    assert results._gap_closed(60.0, 50.0, 50.0) is None
+    assert results._gap_closed(60.0, 50.0, 70.0) == 50.0
+
+
+def test_the_program_writes_them(trained, tmp_path, monkeypatch):
+    Path(trained.folder, "comparison.json").write_text(json.dumps(COMPARISON))
+    description = {
+        "name": "known",
+        "output": str(tmp_path),
+        "task": "training_configs/upos.libsonnet",
+        "files": "{language}/{split}.conllu",
+        "languages": ["de", "en"],
+        "seeds": [1, 2],
+        "teachers": {"crf": {"config": "training_configs/teacher.libsonnet"}},
+        "baseline": "Baseline",
+        "rows": [
+            {"name": "Baseline", "config": "training_configs/baseline.jsonnet", "teachers": "none"},
+            {"name": "Posterior", "config": "training_configs/posterior.jsonnet"},
+        ],
+    }
+    (tmp_path / "study.json").write_text(json.dumps(description))
+    results.main([str(tmp_path / "study.json"), str(tmp_path / "results.md")])
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert text.startswith("# known\n\nAccuracy on the test sentences, points; 2 seeds. All training sentences")
+    assert "Zero-shot" not in text

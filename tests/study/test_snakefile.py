@@ -1,0 +1,151 @@
+"""The rules of a study: what they would run, and one study from end to end, killed on its way."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.study.programs import FOLDER, ROOT, SNAKEMAKE, needs_snakemake
+
+pytestmark = needs_snakemake
+
+
+def command(study, *arguments):
+    return [
+        *(str(SNAKEMAKE), "--snakefile", str(FOLDER / "Snakefile"), "--configfile", str(study)),
+        *("--rerun-incomplete", "--nolock", "--cores", "2", *arguments),
+    ]
+
+
+def environment():
+    return {
+        **os.environ,
+        "STRUCTKD_PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+        # Its notes on source files go to the user's folder otherwise.
+        "XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(ROOT / ".pytest_cache")),
+    }
+
+
+def snakemake(study, *arguments):
+    return subprocess.run(
+        command(study, *arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def test_a_dry_run_names_every_run(tmp_path):
+    done = snakemake(FOLDER / "fixtures.yaml", "--config", f"output={tmp_path}", "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
+    # 2 teachers; 4 rows with 2 seeds; data of 2 languages in three splits and the test of another.
+    expected = {"teacher": "2", "store": "2", "student": "8", "data": "7", "configuration": "10"}
+    expected.update(score_teacher="2", score_student="8", compare="1", report="1", results="1")
+    assert {name: counts.get(name) for name in expected} == expected
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_is_one_sentence(tmp_path):
+    done = snakemake(FOLDER / "fixtures.yaml", "--config", f"output={tmp_path}", "corpus=nowhere", "--dry-run")
+    assert done.returncode != 0
+    assert "error: there is no file nowhere/de/train.conllu" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def in_training(out):
+    """Students that have finished an epoch, and not their training."""
+    folders = {file.parent for file in out.glob("students/*/model_state_e*.th")}
+    return [folder for folder in folders if not (folder / "model.tar.gz").exists()]
+
+
+def finished(out):
+    """Archives of teachers that something else has been begun with, so that Snakemake knows them to be complete."""
+    languages = {file.stem.rpartition("_")[2] for file in out.glob("logs/*_teacher_crf_*.log")}
+    return [out / "teachers" / "crf" / language / "model.tar.gz" for language in sorted(languages)]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_study_that_is_killed_goes_on(tmp_path):
+    """The study of the fixtures, smaller; killed with all it runs in the middle of a student's training."""
+    rows = [
+        {"name": "Baseline", "config": "training_configs/baseline.jsonnet", "teachers": "none"},
+        {
+            "name": "Top-WK",
+            "config": "training_configs/top_wk.jsonnet",
+            "k": [1, 3],
+            "options": {"labellings": "legal"},
+        },
+    ]
+    small = {"word_size": 16, "character_size": 16, "hidden_size": 16}
+    study = tmp_path / "study.json"
+    study.write_text(
+        json.dumps(
+            {
+                "name": "killed",
+                "output": str(tmp_path / "out"),
+                "task": "training_configs/upos.libsonnet",
+                "files": "fixtures/upos/{language}/{split}.conllu",
+                "languages": ["de", "en"],
+                "zero_shot": ["nl"],
+                "seeds": [1, 2],
+                "train_sentences": 60,
+                "dev_sentences": 20,
+                "teachers": {
+                    "crf": {"config": "training_configs/teacher.libsonnet", "options": {"epochs": 3, **small}}
+                },
+                "students": {"options": {"epochs": 20, **small}},
+                "baseline": "Baseline",
+                "rows": rows,
+                "samples": 200,
+            }
+        )
+    )
+    out = tmp_path / "out" / "killed"
+    log = tmp_path / "first.log"
+    with log.open("w") as output:
+        first = subprocess.Popen(
+            command(study), cwd=ROOT, env=environment(), stdout=output, stderr=output, start_new_session=True
+        )
+        deadline = time.monotonic() + 900
+        while not (in_training(out) and finished(out)):
+            assert first.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait()
+    broken = {file.parent.name for file in out.glob("students/*/model_state_e*.th")}
+    assert not (out / "results.md").exists()
+    before = {file: file.stat().st_mtime_ns for file in finished(out)}
+
+    second = snakemake(study)
+    assert second.returncode == 0, second.stdout + second.stderr
+    resumed = {
+        file.name.partition(".")[0]
+        for file in out.glob("students/*.begun.json")
+        if json.loads(file.read_text())["resumed"]
+    }
+    assert resumed
+    assert resumed <= broken
+    # What was finished is not done again.
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+    text = (out / "results.md").read_text(encoding="utf-8")
+    for heading in ("Languages trained on", "Zero-shot languages", "By K", "Cost"):
+        assert f"## {heading}" in text
+    assert re.search(r"^\| Top-WK \(3\) \| \d+\.\d\d ± \d+\.\d\d", text, re.MULTILINE)
+    assert "≥" in text
+    assert (out / "report" / "report.md").exists()
+    assert "Top-WK (3) against Baseline" in (out / "comparison.txt").read_text()
+    assert len((out / "data" / "de" / "train.conllu").read_text().strip().split("\n\n")) == 60
+    manifest = json.loads((out / "stores" / "crf" / "de" / "manifest.main.json").read_text())
+    assert manifest["teacher"]["k_best"] == 3
+
+    third = snakemake(study)
+    assert "Nothing to be done" in third.stdout + third.stderr
+    assert Path(out, "results.md").read_text(encoding="utf-8") == text

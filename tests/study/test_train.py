@@ -1,0 +1,69 @@
+"""Whether a training that was broken off is gone on with or begun anew."""
+
+import json
+
+import pytest
+
+from tests.study.programs import program
+
+train = program("train")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Of a training that was broken off after its first epoch."""
+    folder = tmp_path / "student_seed1"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model_state_e0_b0.th").write_bytes(b"weights")
+    train.begun_file(folder).write_text(json.dumps({"inputs": "same", "resumed": 0}))
+    return folder
+
+
+def test_it_is_gone_on_with(folder):
+    assert train.how(folder, "same") == {"inputs": "same", "recover": True, "resumed": 1}
+
+
+def test_other_inputs_begin_anew(folder):
+    assert train.how(folder, "other") == {"inputs": "other", "recover": False, "resumed": 0}
+
+
+@pytest.mark.parametrize("lost", ["config.json", "model_state_e0_b0.th", "../student_seed1.begun.json"])
+def test_without_a_checkpoint_it_is_begun_anew(folder, lost):
+    (folder / lost).unlink()
+    assert not train.how(folder, "same")["recover"]
+
+
+def test_the_fingerprint_is_of_contents(tmp_path):
+    file, store = tmp_path / "a.jsonnet", tmp_path / "store"
+    store.mkdir()
+    file.write_text("1")
+    (store / "manifest.main.json").write_text("1")
+    paths = [str(file), str(store)]
+    first = train.fingerprint(paths)
+    file.write_text("1")
+    (store / ".lock").write_text("")
+    assert train.fingerprint(paths) == first
+    (store / "manifest.main.json").write_text("2")
+    second = train.fingerprint(paths)
+    file.write_text("2")
+    assert len({first, second, train.fingerprint(paths)}) == 3
+
+
+@pytest.mark.parametrize(("status", "kept"), [(1, False), (0, True)])
+def test_what_cannot_be_gone_on_with_is_begun_anew_the_next_time(folder, tmp_path, monkeypatch, status, kept):
+    commands = []
+
+    class Process:
+        def __init__(self, command):
+            commands.append(command)
+
+        def wait(self):
+            return status
+
+    monkeypatch.setattr(train.subprocess, "Popen", Process)
+    monkeypatch.setattr(train.signal, "signal", lambda *_: None)
+    train.begun_file(folder).write_text(json.dumps({"inputs": train.fingerprint([]), "resumed": 0}))
+    assert train.main(["x.jsonnet", str(folder)]) == status
+    assert "--recover" in commands[0]
+    assert train.begun_file(folder).exists() == kept

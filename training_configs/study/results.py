@@ -1,0 +1,290 @@
+"""
+The tables of a study, as Markdown: `results.py STUDY.json OUTPUT.md`, run when everything was trained and evaluated.
+
+Figures are in points (of 100); with several seeds, mean ± standard deviation of a sample.
+"""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import plan
+
+_UNKNOWN = "–"
+_LEVELS = ((0.01, "**"), (0.05, "*"))
+_SECONDS_AN_HOUR = 3600
+_MEBIBYTES_A_GIBIBYTE = 1024
+
+
+class Evaluations(NamedTuple):
+    """
+    What the runs of a study reached.
+
+    # Parameters
+
+    metric : `str`
+        `accuracy` or `f1`.
+    teachers : `Mapping[str, Mapping[str, Optional[float]]]`
+        By the teachers' name and language, points.
+    students : `Mapping[str, Sequence[Mapping[str, Optional[float]]]]`
+        By the row's name, for each seed by language, points.
+    """
+
+    metric: str
+    teachers: Mapping[str, Mapping[str, Optional[float]]]
+    students: Mapping[str, Sequence[Mapping[str, Optional[float]]]]
+
+
+def read_evaluations(study: plan.Study) -> Evaluations:
+    """Read the `evaluation.json` of every run."""
+    metrics = set()
+
+    def points(folder: str) -> Dict[str, Optional[float]]:
+        content = json.loads(Path(folder, "evaluation.json").read_text(encoding="utf-8"))
+        metrics.add(content["metric"])
+        figures = {language: found[content["metric"]] for language, found in content["languages"].items()}
+        return {language: None if value is None else 100 * value for language, value in figures.items()}
+
+    teachers = {
+        name: {language: points(study.teacher(name, language))[language] for language in study.languages}
+        for name in study.needed_teachers()
+    }
+    students = {row.name: [points(folder) for folder in study.students(row)] for row in study.rows}
+    (metric,) = metrics
+    return Evaluations(metric, teachers, students)
+
+
+def results(study: plan.Study, evaluations: Evaluations, comparison: Mapping[str, Any]) -> str:
+    """
+    All tables.
+
+    # Parameters
+
+    study : `plan.Study`
+    evaluations : `Evaluations`
+    comparison : `Mapping[str, Any]`
+        What `allennlp compare` wrote.
+    """
+    runs = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
+    metric = "F1 of spans" if evaluations.metric == "f1" else "Accuracy"
+    parts = [
+        f"# {study.name}",
+        f"{metric} on the test sentences, points; {runs}. "
+        + ("All" if study.train_sentences is None else f"The first {study.train_sentences:,}")
+        + " training sentences of each language.",
+        "## Languages trained on",
+        _main_table(study, evaluations, comparison),
+        _marks(study),
+    ]
+    if study.zero_shot:
+        parts += [
+            "## Zero-shot languages",
+            _table_of(study, evaluations, comparison, list(study.zero_shot), "macro_zero_shot"),
+        ]
+    curve = _curve(study, evaluations)
+    if curve:
+        parts += ["## By K", curve]
+    parts += ["## Cost", _costs(study)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _main_table(study: plan.Study, evaluations: Evaluations, comparison: Mapping[str, Any]) -> str:
+    languages = list(study.languages)
+    header = ["", *languages, "average", "gap closed, %"]
+    rows: List[List[str]] = []
+    for name in study.needed_teachers():
+        of_language = evaluations.teachers[name]
+        title = "Teachers" if len(study.needed_teachers()) == 1 else f"Teachers ({name})"
+        figures = [of_language[language] for language in languages]
+        rows.append([title, *(_points([figure]) for figure in [*figures, _average(figures)]), ""])
+    baseline = _mean(_averages(evaluations, study.baseline, languages))
+    for row in study.rows:
+        cells = _cells(study, evaluations, comparison, row, languages, "macro_trained")
+        # How far a row is on the way from the baseline to its own teachers.
+        aims = evaluations.teachers[row.teachers or study.needed_teachers()[0]]
+        closed = _gap_closed(
+            _mean(_averages(evaluations, row, languages)),
+            baseline,
+            _average([aims[language] for language in languages]),
+        )
+        unasked = row == study.baseline or row.teachers is None
+        rows.append([*cells, "" if unasked else _UNKNOWN if closed is None else f"{closed:.1f}"])
+    return _markdown(header, rows)
+
+
+def _table_of(
+    study: plan.Study,
+    evaluations: Evaluations,
+    comparison: Mapping[str, Any],
+    languages: Sequence[str],
+    average: str,
+) -> str:
+    rows = [_cells(study, evaluations, comparison, row, languages, average) for row in study.rows]
+    return _markdown(["", *languages, "average"], rows)
+
+
+def _cells(
+    study: plan.Study,
+    evaluations: Evaluations,
+    comparison: Mapping[str, Any],
+    row: plan.Row,
+    languages: Sequence[str],
+    average: str,
+) -> List[str]:
+    """A row's name, its figures by language, and their average."""
+    runs = evaluations.students[row.name]
+    cells = [row.name]
+    cells += [
+        _points([run[language] for run in runs]) + _mark(comparison, row.name, language) for language in languages
+    ]
+    # Without languages of both kinds there is one average only.
+    figure = average if study.zero_shot else "macro"
+    return [*cells, _points(_averages(evaluations, row, languages)) + _mark(comparison, row.name, figure)]
+
+
+def _averages(evaluations: Evaluations, row: plan.Row, languages: Sequence[str]) -> List[Optional[float]]:
+    """The average over languages of each seed."""
+    return [_average([run[language] for language in languages]) for run in evaluations.students[row.name]]
+
+
+def _average(figures: Sequence[Optional[float]]) -> Optional[float]:
+    """Over languages that have a figure, as in `allennlp score` and `compare`."""
+    known = [figure for figure in figures if figure is not None]
+    return mean(known) if known else None
+
+
+def _mean(figures: Sequence[Optional[float]]) -> Optional[float]:
+    return None if None in figures else _average(figures)
+
+
+def _gap_closed(reached: Optional[float], baseline: Optional[float], teachers: Optional[float]) -> Optional[float]:
+    """The share of the way from the baseline to the teachers, in percent; none where there is no way to go."""
+    if reached is None or baseline is None or teachers is None or teachers <= baseline:
+        return None
+    return 100 * (reached - baseline) / (teachers - baseline)
+
+
+def _points(figures: Sequence[Optional[float]]) -> str:
+    known = [figure for figure in figures if figure is not None]
+    if len(known) < len(figures) or not known:
+        return _UNKNOWN
+    return f"{mean(known):.2f}" + (f" ± {stdev(known):.2f}" if len(known) > 1 else "")
+
+
+def _mark(comparison: Mapping[str, Any], name: str, figure: str) -> str:
+    """Stars where a row differs significantly from the baseline; † where it is worse."""
+    found = next((system["figures"].get(figure) for system in comparison["systems"] if system["name"] == name), None)
+    if found is None:
+        return ""
+    p = found["p"] if found["p_holm"] is None else found["p_holm"]
+    if p is None:
+        return ""
+    stars = next((mark for level, mark in _LEVELS if p < level), "")
+    return (" " if found["difference"] > 0 else " †") + stars if stars else ""
+
+
+def _marks(study: plan.Study) -> str:
+    asked = "of methods, over seeds and sentences" if len(study.seeds) > 1 else "of these two models, over sentences"
+    return (
+        f"\\* and \\*\\*: differs from {study.baseline.name} with p < 0.05 and p < 0.01 ({asked}; of languages "
+        "corrected by Holm's method; as in `comparison.txt`), † for the worse. Gap closed: the share of the way from "
+        f"{study.baseline.name} to the teachers, on average."
+    )
+
+
+def _curve(study: plan.Study, evaluations: Evaluations) -> str:
+    """The average by K, for every method that the study has at several of them."""
+    families: Dict[str, Dict[int, plan.Row]] = {}
+    for row in study.rows:
+        if row.family is not None and row.k is not None:
+            families.setdefault(row.family, {})[row.k] = row
+    families = {family: rows for family, rows in families.items() if len(rows) > 1}
+    if not families:
+        return ""
+    ks = sorted({k for rows in families.values() for k in rows})
+    lines = [
+        [
+            str(k),
+            *(
+                _points(_averages(evaluations, rows[k], study.languages)) if k in rows else ""
+                for rows in families.values()
+            ),
+        ]
+        for k in ks
+    ]
+    return _markdown(["K", *families], lines)
+
+
+def _costs(study: plan.Study) -> str:
+    """Hours and memory, of a student on average over its seeds, of all teachers together."""
+    rows = []
+    resumed = False
+    for name in study.needed_teachers():
+        for title, prefix, folder in (("Teachers", "", study.teacher), ("Stores", "store_", study.store)):
+            benchmarks = [
+                study.benchmark(f"{prefix}{plan.teacher_name(name, language)}") for language in study.languages
+            ]
+            again = not prefix and any(_was_resumed(folder(name, language)) for language in study.languages)
+            resumed |= again
+            runs = [_benchmark(file) for file in benchmarks]
+            hours = sum(run["s"] for run in runs) / _SECONDS_AN_HOUR
+            rows.append([f"{title} ({name}), {len(runs)} in all", _hours(hours, again), _memory(runs)])
+    for row in study.rows:
+        runs = [_benchmark(study.benchmark(plan.student_name(row.slug, seed))) for seed in study.seeds]
+        again = any(_was_resumed(folder) for folder in study.students(row))
+        resumed |= again
+        hours = mean(run["s"] for run in runs) / _SECONDS_AN_HOUR
+        rows.append([row.name, _hours(hours, again), _memory(runs)])
+    table = _markdown(["", "training, hours", "peak memory, GiB"], rows)
+    note = "\n\n≥: a training was broken off; only what came after is counted." if resumed else ""
+    return table + "\n\nOf a student: the mean over its seeds." + note
+
+
+def _hours(hours: float, resumed: bool) -> str:
+    return ("≥ " if resumed else "") + f"{hours:.3f}"
+
+
+def _memory(runs: Sequence[Mapping[str, float]]) -> str:
+    largest = max(run["max_rss"] for run in runs)
+    # Of what ends within a second, nothing is measured.
+    return f"{largest / _MEBIBYTES_A_GIBIBYTE:.2f}" if largest else _UNKNOWN
+
+
+def _was_resumed(folder: str) -> bool:
+    noted = Path(f"{folder}.begun.json")
+    return noted.exists() and json.loads(noted.read_text())["resumed"] > 0
+
+
+def _benchmark(file: str) -> Dict[str, float]:
+    """What Snakemake measured: wall seconds `s`, and MiB `max_rss`, 0 where it had no time to."""
+    with open(file, newline="", encoding="utf-8") as lines:
+        (measured,) = csv.DictReader(lines, delimiter="\t")
+    return {key: _number(measured[key]) for key in ("s", "max_rss")}
+
+
+def _number(text: Optional[str]) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0
+
+
+def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    # A star of a mark is no emphasis.
+    return "\n".join("| " + " | ".join(cell.replace("*", "\\*") for cell in line) + " |" for line in lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write OUTPUT.md."""
+    description, output = arguments
+    study = plan.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
+    comparison = json.loads(Path(study.folder, "comparison.json").read_text(encoding="utf-8"))
+    Path(output).write_text(results(study, read_evaluations(study), comparison), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
