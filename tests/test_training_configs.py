@@ -189,6 +189,13 @@ class TestFrozenEncoder:
             "cache": None,
         }
 
+    def test_a_projection_makes_them_smaller(self, config, build):
+        options = {"type": "universal_sentence_encoder", "pieces": "mean", "size": 1280, "projection": 24}
+        trainer = build(config(json.dumps(options))).trainer
+        plain = build(ROOT / "training_configs" / "baseline.jsonnet").trainer.model
+        assert trainer.model.encoder.get_input_dim() == plain.encoder.get_input_dim() + 24
+        assert math.isfinite(trainer.model(**next(iter(trainer.data_loader)))["loss"].item())
+
     def test_its_size_is_required(self, config):
         with pytest.raises(RuntimeError, match="size"):
             evaluate_file(str(config("{ type: 'universal_sentence_encoder' }")))
@@ -198,3 +205,22 @@ def test_the_best_labellings_may_be_the_stores(build, tmp_path):
     config = tmp_path / "legal.jsonnet"
     config.write_text(f"(import '{ROOT}/training_configs/top_wk.jsonnet') {{ k:: 3, labellings:: 'legal' }}")
     assert build(config).trainer.model.objective.legal_labellings == 3
+
+
+def test_unlabelled_sentences_are_added_to_any_configuration(tmp_path):
+    configs = ROOT / "training_configs"
+    file = tmp_path / "more.jsonnet"
+    file.write_text(
+        f"(import '{configs}/posterior.jsonnet') + (import '{configs}/unlabelled.libsonnet') "
+        "{ languages:: ['en'], unlabelled:: { en: 'more.txt', nl: 'nl.txt' } }"
+    )
+    raw, plain = (json.loads(evaluate_file(str(path))) for path in (file, configs / "posterior.jsonnet"))
+    assert raw["train_data_path"] == {
+        "labelled": {"en": "fixtures/upos/en/train.conllu"},
+        "unlabelled": {"en": "more.txt", "nl": "nl.txt"},
+    }
+    readers = raw["dataset_reader"].pop("readers")
+    assert readers["unlabelled"] == {"type": "structkd_plain_text"}
+    # Validation and prediction read as without; what is indexed is the same.
+    assert raw["validation_dataset_reader"] == plain["validation_dataset_reader"]
+    assert {**readers["labelled"], "token_indexers": raw["dataset_reader"]["token_indexers"]} == plain["dataset_reader"]

@@ -10,7 +10,7 @@
 // the target's tags are used for the test and nowhere else. A teacher that shares no words or characters with the target
 // has little to say of it: with the models of this folder the mechanism works, and the tags are poor. Use a multilingual
 // encoder in teachers and student for more.
-(import 'baseline.jsonnet') {
+(import 'baseline.jsonnet') + (import 'unlabelled.libsonnet') {
   options+:: ['similarity', 'target', 'temperature', 'text'],
   target:: 'ru',
   text:: 'fixtures/text/ru.txt',
@@ -28,12 +28,6 @@
     ],
   },
 
-  dataset_reader: {
-    type: 'structkd_mixture',
-    readers: { labelled: $.task.reader, text: { type: 'structkd_plain_text' } },
-    token_indexers: $.validation_dataset_reader.token_indexers,
-  },
-  validation_dataset_reader: super.dataset_reader { shard: false },
-  train_data_path: local labelled = super.train_data_path; { labelled: labelled, text: { [$.target]: $.text } },
+  unlabelled:: { [$.target]: $.text },
   test_data_path+: { [$.target]: $.task.file($.target, 'test') },
 }

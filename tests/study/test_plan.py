@@ -15,6 +15,7 @@ plan = program("plan")
 STUDIES = sorted(FOLDER.glob("*.yaml"))
 BASELINE = {"name": "Baseline", "config": "training_configs/baseline.jsonnet", "teachers": "none"}
 POSTERIOR = {"name": "Posterior", "config": "training_configs/posterior.jsonnet"}
+TEXT = {"files": "fixtures/text/{language}.txt", "languages": ["en", "nl"]}
 TOP_WK = {"name": "Top-WK", "config": "training_configs/top_wk.jsonnet"}
 
 
@@ -101,6 +102,24 @@ def evaluated(study, *names):
         ({"students": {"epochs": 2}}, "students.epochs is no key of a study; there are options"),
         ({"students": {"options": {"seed": 2}}}, "students.options has seed, which the study sets itself"),
         ({"students": {"options": {"a-b": 2}}}, "students.options has 'a-b', which cannot be the name of an option"),
+        ({"unlabelled": {"languages": ["en"]}}, "unlabelled.files is missing, as in"),
+        ({"unlabelled": {"files": "{language}.txt"}}, "unlabelled.languages is missing, as in"),
+        ({"unlabelled": {"files": "en.txt", "languages": ["en"]}}, "unlabelled.files is en.txt, but must have {lang"),
+        ({"unlabelled": {**TEXT, "languages": ["fr"]}}, "unlabelled.languages has fr, which is neither trained on nor"),
+        ({"unlabelled": {**TEXT, "skip": -1}}, "unlabelled.skip is -1, but must be a whole number"),
+        ({"unlabelled": {**TEXT, "first": 1}}, "unlabelled.first is no key of a study; there are files, languages"),
+        (
+            {"rows": [BASELINE, {**POSTERIOR, "unlabelled": True}]},
+            "rows, Posterior: unlabelled is given, but the study has",
+        ),
+        (
+            {"unlabelled": TEXT, "rows": [{**BASELINE, "unlabelled": True}, POSTERIOR]},
+            "rows, Baseline: unlabelled needs teach",
+        ),
+        (
+            {"unlabelled": TEXT, "rows": [BASELINE, {**POSTERIOR, "unlabelled": ["de"]}]},
+            r"rows, Posterior: unlabelled is \['de'\], but must be true or a list of en, nl",
+        ),
         ({"frozen_encoder": {"type": "x"}}, "frozen_encoder.size is missing, as in {type: universal_sentence_encoder"),
         ({"baseline": "Base"}, "baseline is 'Base', but the rows are Baseline, Posterior: name one of them"),
         ({"rows": [BASELINE]}, "rows has one row"),
@@ -249,6 +268,35 @@ class TestConfigurations:
         for config in evaluated(study, "teacher_crf_de", "student_baseline_seed1").values():
             assert config["dataset_reader"]["token_indexers"]["frozen"]["cache"] == "runs/vectors"
             assert config["model"]["encoder"]["input_size"] > 2560
+
+    def test_unlabelled_sentences_are_of_the_rows_that_ask_for_them(self, tmp_path):
+        rows = [BASELINE, POSTERIOR, {**POSTERIOR, "name": "More", "unlabelled": ["nl"]}]
+        rows += [{**POSTERIOR, "name": "Most", "unlabelled": True}]
+        study = plan.study_of(given(output=str(tmp_path), unlabelled={**TEXT, "skip": 3, "sentences": 7}, rows=rows))
+        assert (study.skip("unlabelled"), study.limit("unlabelled"), study.skip("train")) == (3, 7, 0)
+        assert study.source("nl", "unlabelled") == "fixtures/text/nl.txt"
+        assert set(study.sources()) >= {"fixtures/text/nl.txt", "fixtures/text/en.txt"}
+        found = evaluated(study, "student_posterior_seed1", "student_more_seed1", "student_most_seed1")
+        folder = f"{tmp_path}/small"
+        plain, more, most = found.values()
+        assert plain["train_data_path"] == {
+            language: f"{folder}/data/{language}/train.conllu" for language in ("de", "en")
+        }
+        assert more["train_data_path"] == {
+            "labelled": plain["train_data_path"],
+            "unlabelled": {"nl": f"{folder}/data/nl/unlabelled.txt"},
+        }
+        assert sorted(most["train_data_path"]["unlabelled"]) == ["en", "nl"]
+        assert more["dataset_reader"]["readers"]["unlabelled"] == {"type": "structkd_plain_text"}
+        (callback,) = [one for one in most["trainer"]["callbacks"] if isinstance(one, dict)]
+        assert callback["stores"] == {
+            "de": f"{folder}/stores/crf/de",
+            "en": f"{folder}/stores/crf_unlabelled/en",
+            "nl": f"{folder}/stores/crf_unlabelled/nl",
+        }
+        assert json.loads(plan.teachers_together(study, "crf"))["members"] == [
+            {"type": "structkd", "path": f"{folder}/teachers/crf/{language}/model.tar.gz"} for language in ("de", "en")
+        ]
 
 
 def test_imports_are_followed(tmp_path):

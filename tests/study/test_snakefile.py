@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.study.programs import FOLDER, ROOT, SNAKEMAKE, needs_snakemake
 
@@ -50,6 +51,23 @@ def test_a_dry_run_names_every_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_stores_of_unlabelled_sentences_are_planned(tmp_path):
+    content = yaml.safe_load((FOLDER / "fixtures.yaml").read_text(encoding="utf-8"))
+    content["output"] = str(tmp_path / "out")
+    content["zero_shot"] = ["ru"]
+    content["unlabelled"] = {"files": "fixtures/text/{language}.txt", "languages": ["en", "ru"]}
+    for row in content["rows"][1:]:
+        row["unlabelled"] = True
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = snakemake(study, "--dry-run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
+    # Of German there is nothing more; for Russian all teachers are asked together.
+    expected = {"store": "1", "unlabelled_store": "1", "zero_shot_store": "1", "teachers_together": "1", "data": "9"}
+    assert {name: counts.get(name) for name in expected} == expected
+
+
 def test_a_mistake_is_one_sentence(tmp_path):
     done = snakemake(FOLDER / "fixtures.yaml", "--config", f"output={tmp_path}", "corpus=nowhere", "--dry-run")
     assert done.returncode != 0
@@ -81,6 +99,7 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
             "k": [1, 3],
             "options": {"labellings": "legal"},
         },
+        {"name": "Posterior", "config": "training_configs/posterior.jsonnet", "unlabelled": True},
     ]
     small = {"word_size": 16, "character_size": 16, "hidden_size": 16}
     study = tmp_path / "study.json"
@@ -92,7 +111,8 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
                 "task": "training_configs/upos.libsonnet",
                 "files": "fixtures/upos/{language}/{split}.conllu",
                 "languages": ["de", "en"],
-                "zero_shot": ["nl"],
+                "zero_shot": ["ru"],
+                "unlabelled": {"files": "fixtures/text/{language}.txt", "languages": ["en", "ru"], "sentences": 20},
                 "seeds": [1, 2],
                 "train_sentences": 60,
                 "dev_sentences": 20,

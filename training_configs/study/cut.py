@@ -1,52 +1,52 @@
 """
-Writes the first sentences of a file: `cut.py LIMIT SOURCE TARGET`, where 0 takes all.
+Writes some sentences of a file: `cut.py SKIP LIMIT SOURCE TARGET`, LIMIT after the first SKIP, where 0 takes all.
 
-For files with blank lines between sentences, columns and CoNLL-U; comments stay with the sentence that they stand
-before. What is packed with gzip is unpacked.
+For text with a sentence a line (`.txt`), and for files with blank lines between sentences, columns and CoNLL-U, where
+comments stay with the sentence that they stand before. What is packed with gzip is unpacked.
 """
 
 import gzip
 import sys
+from itertools import islice
 from typing import Iterable, Iterator, List, Sequence
 
 _DOCUMENT_START = b"-DOCSTART-"
 _PACKED = b"\x1f\x8b"
 
 
-def first_sentences(lines: Iterable[bytes], limit: int) -> Iterator[bytes]:
+def sentences(lines: Iterable[bytes]) -> Iterator[bytes]:
     """
-    The lines of the first sentences.
+    The sentences of a file, each with what stands around it, so that all together are the file.
 
     # Parameters
 
     lines : `Iterable[bytes]`
         Of a file, each with its line feed.
-    limit : `int`
-        How many sentences; 0 for all. A `-DOCSTART-` line is none.
     """
-    found = 0
     block: List[bytes] = []
+    complete = False
     for line in lines:
-        if line.strip():
-            block.append(line)
-            continue
-        yield from block
-        yield line
-        found += any(not inner.startswith(_DOCUMENT_START) for inner in block)
-        block = []
-        if limit and found == limit:
-            return
-    yield from block
+        if line.strip() and complete:
+            yield b"".join(block)
+            block, complete = [], False
+        block.append(line)
+        # A `-DOCSTART-` line is no sentence.
+        if not line.strip() and any(inner.strip() and not inner.startswith(_DOCUMENT_START) for inner in block):
+            complete = True
+    if block:
+        yield b"".join(block)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write TARGET."""
-    limit, source, target = arguments
+    skip, limit = map(int, arguments[:2])
+    source, target = arguments[2:]
     with open(source, "rb") as stream:
         packed = stream.read(len(_PACKED)) == _PACKED
     opened = gzip.open if packed else open
     with opened(source, "rb") as lines, open(target, "wb") as output:
-        output.writelines(first_sentences(lines, int(limit)))
+        found = (line for line in lines if line.strip()) if target.endswith(".txt") else sentences(lines)
+        output.writelines(islice(found, skip, skip + limit if limit else None))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 # Where studies write to unless they say otherwise.
 OUTPUT = "runs/study"
 SPLITS = ("train", "dev", "test")
+# Named like a split: the sentences without tags.
+UNLABELLED = "unlabelled"
 # What a row says that learns from gold tags alone.
 NO_TEACHERS = "none"
 
@@ -34,13 +36,26 @@ _KEYS = (
     "task_options",
     "teachers",
     "train_sentences",
+    "unlabelled",
     "zero_shot",
 )
 _REQUIRED = ("name", "task", "files", "languages", "teachers", "rows", "baseline")
-_ROW_KEYS = ("config", "k", "name", "options", "teachers")
+_ROW_KEYS = ("config", "k", "name", "options", "teachers", "unlabelled")
 _TEACHER_KEYS = ("config", "options")
+_UNLABELLED_KEYS = ("files", "languages", "reader", "sentences", "skip")
+# Beside this file's folder: what adds sentences without tags to a configuration.
+_UNLABELLED_CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "unlabelled.libsonnet")
 # What the study itself decides on, for each run anew.
-_OURS = ("frozen_encoder", "language", "languages", "seed", "stores", "task")
+_OURS = (
+    "frozen_encoder",
+    "language",
+    "languages",
+    "seed",
+    "stores",
+    "task",
+    "unlabelled",
+    "unlabelled_reader",
+)
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Neither what `allennlp compare NAME=PATH,PATH` splits at, nor what a table of Markdown does.
@@ -72,6 +87,8 @@ class Row(NamedTuple):
         The name of the teachers learnt from; `None` for gold tags alone.
     family, k : `Optional[str]`, `Optional[int]`
         Of a row with `k`: the name it is given in the file, and this row's K.
+    unlabelled : `Sequence[str]`
+        The languages of which it learns from unlabelled sentences too.
     """
 
     name: str
@@ -81,6 +98,7 @@ class Row(NamedTuple):
     teachers: Optional[str]
     family: Optional[str]
     k: Optional[int]
+    unlabelled: Sequence[str] = ()
 
 
 class Teachers(NamedTuple):
@@ -89,6 +107,26 @@ class Teachers(NamedTuple):
     name: str
     config: str
     options: Mapping[str, Any]
+
+
+class Unlabelled(NamedTuple):
+    """
+    Sentences without tags, or whose tags are not looked at.
+
+    # Parameters
+
+    files : `Mapping[str, str]`
+        The user's file of each language; languages may be among them that are not trained on otherwise.
+    reader : `Mapping[str, Any]`
+        The dataset reader of the files, which takes no tags.
+    skip, sentences : `int`
+        The first `skip` are left out; of the others the first `sentences` are used, all if 0.
+    """
+
+    files: Mapping[str, str]
+    reader: Mapping[str, Any]
+    skip: int
+    sentences: int
 
 
 class Study(NamedTuple):
@@ -118,6 +156,7 @@ class Study(NamedTuple):
     baseline : `Row`
         The one that others are compared with.
     frozen_encoder : `Optional[Mapping[str, Any]]`
+    unlabelled : `Optional[Unlabelled]`
     samples : `int`
         Of the significance tests and the intervals.
     cuda_device : `int`
@@ -138,6 +177,7 @@ class Study(NamedTuple):
     rows: Sequence[Row]
     baseline: Row
     frozen_encoder: Optional[Mapping[str, Any]]
+    unlabelled: Optional[Unlabelled]
     samples: int
     cuda_device: int
 
@@ -148,6 +188,8 @@ class Study(NamedTuple):
 
     def source(self, language: str, split: str) -> str:
         """The user's file."""
+        if split == UNLABELLED and self.unlabelled is not None:
+            return self.unlabelled.files[language]
         if language in self.zero_shot:
             return self.zero_shot[language]
         return _filled(self.files, language=language, split=split)
@@ -155,15 +197,25 @@ class Study(NamedTuple):
     def sources(self) -> List[str]:
         """All of the user's files."""
         trained = [self.source(language, split) for language in self.languages for split in SPLITS]
-        return [*trained, *self.zero_shot.values()]
+        unlabelled = self.unlabelled.files.values() if self.unlabelled is not None else ()
+        return [*trained, *self.zero_shot.values(), *unlabelled]
 
     def limit(self, split: str) -> int:
         """How many sentences of a split are used; 0 for all."""
+        if split == UNLABELLED and self.unlabelled is not None:
+            return self.unlabelled.sentences
         return {"train": self.train_sentences, "dev": self.dev_sentences}.get(split) or 0
+
+    def skip(self, split: str) -> int:
+        """How many sentences of a split are left out before the first that is used."""
+        return self.unlabelled.skip if split == UNLABELLED and self.unlabelled is not None else 0
 
     def data(self, language: str, split: str) -> str:
         """The study's file, with as many sentences of the user's as it uses."""
-        return f"{self.folder}/data/{language}/{split}{self.suffix}"
+        suffix = self.suffix
+        if split == UNLABELLED and self.unlabelled is not None:
+            suffix = _suffix(self.unlabelled.files[language])
+        return f"{self.folder}/data/{language}/{split}{suffix}"
 
     def data_of_training(self, languages: Sequence[str]) -> List[str]:
         """What a training on `languages` reads."""
@@ -180,6 +232,26 @@ class Study(NamedTuple):
     def store(self, teachers: str, language: str) -> str:
         """The folder of a teacher's store."""
         return f"{self.folder}/stores/{teachers}/{language}"
+
+    def unlabelled_store(self, teachers: str, language: str) -> str:
+        """The folder of a store with the unlabelled sentences too: of the language's teacher, or of all together."""
+        return f"{self.folder}/stores/{teachers}_{UNLABELLED}/{language}"
+
+    def stores(self, row: Row) -> Dict[str, str]:
+        """The stores that a row learns from, by language."""
+        if row.teachers is None:
+            return {}
+        found = {language: self.store(row.teachers, language) for language in self.languages}
+        return {**found, **{language: self.unlabelled_store(row.teachers, language) for language in row.unlabelled}}
+
+    def data_of_row(self, row: Row) -> List[str]:
+        """What the training of a row reads."""
+        unlabelled = [self.data(language, UNLABELLED) for language in row.unlabelled]
+        return [*self.data_of_training(self.languages), *unlabelled]
+
+    def configs_of_row(self, row: Row) -> List[str]:
+        """The Jsonnet files that the configuration of a row is made of, apart from the task's."""
+        return [*imported_files(row.config), *([_UNLABELLED_CONFIG] if row.unlabelled else [])]
 
     def student(self, row: Row, seed: int) -> str:
         """The folder of a student."""
@@ -247,10 +319,11 @@ def study_of(given: Mapping[str, Any]) -> Study:
     files = _pattern("files", given["files"], corpus, ("{language}", "{split}"))
     zero_shot = _zero_shot(given.get("zero_shot"), files, corpus, languages)
     teachers = _teachers(given["teachers"])
+    unlabelled = _unlabelled(given.get("unlabelled"), corpus, [*languages, *zero_shot])
     students = _mapping("students", given.get("students"))
     _known("students.", students, ("options",))
     shared = _options("students.options", students.get("options"))
-    rows = _rows(given["rows"], shared, teachers)
+    rows = _rows(given["rows"], shared, teachers, unlabelled)
     baselines = [row for row in rows if row.name == given["baseline"]]
     if not baselines:
         raise StudyError(
@@ -279,6 +352,7 @@ def study_of(given: Mapping[str, Any]) -> Study:
         rows=rows,
         baseline=baselines[0],
         frozen_encoder=None if frozen is None else _frozen_encoder(frozen),
+        unlabelled=unlabelled,
         samples=_count("samples", given.get("samples", 10_000), least=100),
         cuda_device=_count("cuda_device", given.get("cuda_device", -1), least=-1),
     )
@@ -327,8 +401,22 @@ def student_text(study: Study, row: Row, seed: int) -> str:
     """The configuration of a student."""
     options: Dict[str, Any] = {"languages": list(study.languages), "seed": seed, **row.options}
     if row.teachers is not None:
-        options["stores"] = f"{study.folder}/stores/{row.teachers}"
+        # A folder where there is one for each language in it: shorter to read.
+        options["stores"] = study.stores(row) if row.unlabelled else f"{study.folder}/stores/{row.teachers}"
+    if row.unlabelled and study.unlabelled is not None:
+        options["unlabelled"] = {language: study.data(language, UNLABELLED) for language in row.unlabelled}
+        options["unlabelled_reader"] = study.unlabelled.reader
+        return _config_text(study, row.config, options, _UNLABELLED_CONFIG)
     return _config_text(study, row.config, options)
+
+
+def teachers_together(study: Study, teachers: str) -> str:
+    """The description of all teachers of a kind as one, for languages that have none of their own."""
+    members = [
+        {"type": "structkd", "path": f"{study.teacher(teachers, language)}/model.tar.gz"}
+        for language in study.languages
+    ]
+    return json.dumps({"type": "ensemble", "members": members}, indent=2) + "\n"
 
 
 def configurations(study: Study) -> Dict[str, str]:
@@ -375,9 +463,10 @@ def _imported(path: str, met: Set[str]) -> Iterator[str]:
             yield from _imported(os.path.normpath(os.path.join(os.path.dirname(path), match[2])), met)
 
 
-def _config_text(study: Study, config: str, options: Mapping[str, Any]) -> str:
+def _config_text(study: Study, config: str, options: Mapping[str, Any], *additions: str) -> str:
+    imports = [f"(import {_relative(file, f'{study.folder}/configs')})" for file in (config, *additions)]
     lines = [
-        f"(import {_relative(config, f'{study.folder}/configs')}) {{",
+        f"{' + '.join(imports)} {{",
         "  task:: import '../task.libsonnet',",
     ]
     if study.frozen_encoder is not None:
@@ -409,12 +498,14 @@ def _relative(file: str, folder: str) -> str:
     return json.dumps(os.path.relpath(os.path.realpath(file), os.path.realpath(folder)), ensure_ascii=False)
 
 
-def _rows(given: Any, shared: Mapping[str, Any], teachers: Mapping[str, Teachers]) -> List[Row]:
+def _rows(
+    given: Any, shared: Mapping[str, Any], teachers: Mapping[str, Teachers], unlabelled: Optional[Unlabelled]
+) -> List[Row]:
     if not isinstance(given, list) or not given:
         raise StudyError("rows is a list of rows, each with name and config")
     rows: List[Row] = []
     for number, row in enumerate(given, 1):
-        rows += _expanded(f"rows, number {number}", row, shared, teachers)
+        rows += _expanded(f"rows, number {number}", row, shared, teachers, unlabelled)
     for key, values in (("name", [row.name for row in rows]), ("name in files", [row.slug for row in rows])):
         for value in values:
             if values.count(value) > 1:
@@ -422,7 +513,13 @@ def _rows(given: Any, shared: Mapping[str, Any], teachers: Mapping[str, Teachers
     return rows
 
 
-def _expanded(where: str, given: Any, shared: Mapping[str, Any], teachers: Mapping[str, Teachers]) -> List[Row]:
+def _expanded(
+    where: str,
+    given: Any,
+    shared: Mapping[str, Any],
+    teachers: Mapping[str, Teachers],
+    unlabelled: Optional[Unlabelled],
+) -> List[Row]:
     """The rows of one entry: one for each K where it has several."""
     if not isinstance(given, Mapping):
         raise StudyError(f"{where}: a row is a mapping with name and config, not {given!r}")
@@ -439,10 +536,11 @@ def _expanded(where: str, given: Any, shared: Mapping[str, Any], teachers: Mappi
         known = ", ".join((*teachers, NO_TEACHERS))
         raise StudyError(f"{where}: teachers is {of_row!r}, but must be one of {known}")
     learnt_from = None if of_row == NO_TEACHERS else of_row
+    texts = _unlabelled_of_row(where, given.get("unlabelled", False), learnt_from, unlabelled)
     if given.get("k") is None:
         if options.get("labellings") == "legal" and not isinstance(options.get("k"), int):
             raise StudyError(f"{where}: labellings is legal, so that k must be given: stores hold the K best")
-        return [Row(name, _slug(name), config, options, learnt_from, None, None)]
+        return [Row(name, _slug(name), config, options, learnt_from, None, None, texts)]
     if "k" in options:
         raise StudyError(f"{where}: k is given twice, for the row and in options")
     several = isinstance(given["k"], list)
@@ -458,6 +556,7 @@ def _expanded(where: str, given: Any, shared: Mapping[str, Any], teachers: Mappi
             teachers=learnt_from,
             family=name,
             k=k,
+            unlabelled=texts,
         )
         for k in ks
     ]
@@ -484,6 +583,49 @@ def _teachers(given: Any) -> Dict[str, Teachers]:
     return found
 
 
+def _unlabelled_of_row(
+    where: str, given: Any, teachers: Optional[str], unlabelled: Optional[Unlabelled]
+) -> Sequence[str]:
+    if given is False:
+        return ()
+    if unlabelled is None:
+        raise StudyError(f"{where}: unlabelled is given, but the study has no unlabelled files: add the key unlabelled")
+    if teachers is None:
+        raise StudyError(f"{where}: unlabelled needs teachers: there is nothing else to learn from it")
+    if given is True:
+        return list(unlabelled.files)
+    if not isinstance(given, list) or not given or any(language not in unlabelled.files for language in given):
+        raise StudyError(
+            f"{where}: unlabelled is {given!r}, but must be true or a list of {', '.join(unlabelled.files)}"
+        )
+    return given
+
+
+def _unlabelled(given: Any, corpus: Optional[str], languages: Sequence[str]) -> Optional[Unlabelled]:
+    if given is None:
+        return None
+    described = _mapping("unlabelled", given)
+    _known("unlabelled.", described, _UNLABELLED_KEYS)
+    for key in ("files", "languages"):
+        if described.get(key) is None:
+            raise StudyError(f"unlabelled.{key} is missing, as in {{files: 'text/{{language}}.txt', languages: [en]}}")
+    pattern = _pattern("unlabelled.files", described["files"], corpus, ("{language}",))
+    named = _languages(described["languages"], "unlabelled.languages")
+    for language in named:
+        if language not in languages:
+            raise StudyError(
+                f"unlabelled.languages has {language}, which is neither trained on nor tested: take it out, or add it "
+                "to languages or zero_shot"
+            )
+    reader = _mapping("unlabelled.reader", described.get("reader", {"type": "structkd_plain_text"}))
+    return Unlabelled(
+        {language: _filled(pattern, language=language, split="train") for language in named},
+        reader,
+        _count("unlabelled.skip", described.get("skip", 0), least=0),
+        _count("unlabelled.sentences", described.get("sentences", 0), least=0),
+    )
+
+
 def _zero_shot(given: Any, files: str, corpus: Optional[str], languages: Sequence[str]) -> Dict[str, str]:
     if given is None:
         return {}
@@ -502,13 +644,13 @@ def _zero_shot(given: Any, files: str, corpus: Optional[str], languages: Sequenc
     return {language: _filled(pattern, language=language, split="test") for language, pattern in patterns.items()}
 
 
-def _languages(given: Any) -> List[str]:
+def _languages(given: Any, key: str = "languages") -> List[str]:
     if not isinstance(given, list) or not given:
-        raise StudyError("languages is a list of at least one language, as in [de, en]")
+        raise StudyError(f"{key} is a list of at least one language, as in [de, en]")
     for language in given:
-        _check_language("languages", language)
+        _check_language(key, language)
     if len(set(given)) < len(given):
-        raise StudyError("languages names a language twice")
+        raise StudyError(f"{key} names a language twice")
     return given
 
 

@@ -1,0 +1,21 @@
+// Sentences without tags beside the tagged ones, learnt from by what teachers say of them alone. To be added to any
+// configuration with stores, which must have been captured from these sentences too:
+//
+//   allennlp cache-teacher runs/teacher_en/model.tar.gz en=more.txt --dataset-reader '{"type": "structkd_plain_text"}' \
+//     --output runs/stores/en
+//
+//   (import 'posterior.jsonnet') + (import 'unlabelled.libsonnet') { unlabelled:: { en: 'more.txt' } }
+{
+  options+:: ['unlabelled', 'unlabelled_reader'],
+  // The files of each language; languages may be among them that have no tagged ones.
+  unlabelled:: error "set `unlabelled`, for instance  unlabelled:: { en: 'more.txt' }",
+  unlabelled_reader:: { type: 'structkd_plain_text' },
+
+  dataset_reader: {
+    type: 'structkd_mixture',
+    readers: { labelled: $.task.reader, unlabelled: $.unlabelled_reader },
+    token_indexers: $.validation_dataset_reader.token_indexers,
+  },
+  validation_dataset_reader: super.dataset_reader { shard: false, sampling:: null },
+  train_data_path: local labelled = super.train_data_path; { labelled: labelled, unlabelled: $.unlabelled },
+}
