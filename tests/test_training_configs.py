@@ -223,7 +223,8 @@ def test_unlabelled_sentences_are_added_to_any_configuration(tmp_path):
     file = tmp_path / "more.jsonnet"
     file.write_text(
         f"(import '{configs}/posterior.jsonnet') + (import '{configs}/unlabelled.libsonnet') "
-        "{ languages:: ['en'], unlabelled:: { en: 'more.txt', nl: 'nl.txt' } }"
+        "{ languages:: ['en'], unlabelled:: { en: 'more.txt', nl: 'nl.txt' }, "
+        "sampling:: { type: 'at_least', sentences: 9 } }"
     )
     raw, plain = (json.loads(evaluate_file(str(path))) for path in (file, configs / "posterior.jsonnet"))
     assert raw["train_data_path"] == {
@@ -234,4 +235,5 @@ def test_unlabelled_sentences_are_added_to_any_configuration(tmp_path):
     assert readers["unlabelled"] == {"type": "structkd_plain_text"}
     # Validation and prediction read as without; what is indexed is the same.
     assert raw["validation_dataset_reader"] == plain["validation_dataset_reader"]
+    assert readers["labelled"].pop("sampling") == {"type": "at_least", "sentences": 9}
     assert {**readers["labelled"], "token_indexers": raw["dataset_reader"]["token_indexers"]} == plain["dataset_reader"]

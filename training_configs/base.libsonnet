@@ -12,6 +12,10 @@
   stores:: null,
   schedule:: { type: 'linear' },
 
+  // How many sentences of each language are read for training, as { type: 'at_least', sentences: 1000 }: smaller languages are
+  // repeated. Null for all sentences once.
+  sampling:: null,
+
   // "learned" for a CRF, "none" for a softmax tagger.
   transitions:: 'learned',
 
@@ -37,7 +41,7 @@
   // The names of all hidden fields: a misspelt one would otherwise be a field that nobody reads.
   options:: [
     'batch_size', 'character_size', 'dropout', 'epochs', 'frozen_encoder', 'hidden_size', 'languages', 'learning_rate',
-    'learning_rate_scheduler', 'objective', 'options', 'schedule', 'seed', 'stores', 'task', 'transition_learning_rate',
+    'learning_rate_scheduler', 'objective', 'options', 'sampling', 'schedule', 'seed', 'stores', 'task', 'transition_learning_rate',
     'transitions', 'word_size',
   ],
   local hidden = std.setDiff(std.set(std.objectFieldsAll(self)), std.set(std.objectFields(self))),
@@ -60,6 +64,7 @@
   pytorch_seed: self.seed,
 
   dataset_reader: self.task.reader {
+    [if experiment.sampling != null then 'sampling']: experiment.sampling,
     token_indexers: {
       words: { type: 'single_id', lowercase_tokens: true, namespace: 'words' },
       characters: { type: 'characters', namespace: 'characters', min_padding_length: 3 },

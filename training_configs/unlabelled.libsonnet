@@ -11,10 +11,15 @@
   unlabelled:: error "set `unlabelled`, for instance  unlabelled:: { en: 'more.txt' }",
   unlabelled_reader:: { type: 'structkd_plain_text' },
 
+  local tagged = super.dataset_reader,
   dataset_reader: {
     type: 'structkd_mixture',
-    readers: { labelled: $.task.reader, unlabelled: $.unlabelled_reader },
-    token_indexers: $.validation_dataset_reader.token_indexers,
+    readers: {
+      // Of a mixture's parts none has indexers.
+      labelled: { [name]: tagged[name] for name in std.objectFields(tagged) if name != 'token_indexers' },
+      unlabelled: $.unlabelled_reader,
+    },
+    token_indexers: tagged.token_indexers,
   },
   validation_dataset_reader: super.dataset_reader { shard: false, sampling:: null },
   train_data_path: local labelled = super.train_data_path; { labelled: labelled, unlabelled: $.unlabelled },

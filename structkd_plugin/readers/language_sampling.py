@@ -147,6 +147,39 @@ class ExponentialSampling(LanguageSampling):
         return quotas
 
 
+@LanguageSampling.register("at_least")
+class AtLeastSampling(LanguageSampling):
+    """
+    Every sentence of every language, those of small languages several times.
+
+    Registered as a `LanguageSampling` with name "at_least".
+
+    # Parameters
+
+    sentences : `int`
+        Languages with fewer are repeated until there are so many.
+    max_per_language : `Optional[Union[int, Dict[str, int]]]`, optional (default=`None`)
+        At most so many different sentences of each language, or of those named, chosen at random.
+    seed : `int`, optional (default=`13370`)
+        Another seed, another choice of the same size.
+    """
+
+    def __init__(
+        self,
+        sentences: int,
+        max_per_language: Optional[Union[int, Dict[str, int]]] = None,
+        seed: int = 13370,
+    ) -> None:
+        super().__init__(max_per_language, seed)
+        if sentences < 1:
+            raise ConfigurationError(f"sentences is {sentences}, but at_least needs at least 1")
+        self._sentences = sentences
+
+    def quotas(self, counts: Mapping[str, int]) -> Dict[str, int]:
+        """How many sentences of each language to read: as many as there are, or the least number."""
+        return {language: max(count, self._sentences) if count else 0 for language, count in counts.items()}
+
+
 def _picked(chosen: List[Set[int]], language: str, read: Callable[[str], Iterator[_Item]]) -> Iterator[_Item]:
     for places in chosen:
         if places:

@@ -6,7 +6,7 @@ from allennlp.common.checks import ConfigurationError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structkd_plugin.readers.language_sampling import ExponentialSampling, LanguageSampling
+from structkd_plugin.readers.language_sampling import AtLeastSampling, ExponentialSampling, LanguageSampling
 
 counts = st.dictionaries(st.sampled_from(["de", "en", "eu", "fr", "nl"]), st.integers(0, 300), min_size=1)
 alphas = st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0])
@@ -48,6 +48,22 @@ def test_copies_are_whole_and_the_rest_has_no_repetition(counts, alpha, seed):
         of_language = [times[language, i] for i in range(count)]
         assert sum(of_language) == quotas[language]
         assert not of_language or max(of_language) - min(of_language) <= 1
+
+
+@given(counts, st.integers(1, 400))
+def test_small_languages_are_repeated_and_nothing_is_left_out(counts, least):
+    times = Counter(sampled(AtLeastSampling(least), counts))
+    for language, count in counts.items():
+        of_language = [times[language, i] for i in range(count)]
+        assert sum(of_language) == (max(count, least) if count else 0)
+        assert min(of_language, default=1) >= 1
+        assert max(of_language, default=0) - min(of_language, default=0) <= 1
+
+
+def test_at_least_needs_a_number():
+    assert LanguageSampling.from_params(Params({"type": "at_least", "sentences": 3})).quotas({"en": 2}) == {"en": 3}
+    with pytest.raises(ConfigurationError, match="sentences is 0, but at_least needs at least 1"):
+        AtLeastSampling(0)
 
 
 @given(counts.filter(lambda counts: sum(counts.values())), alphas)
