@@ -21,14 +21,15 @@ ONLY: Dict[str, FrozenSet[str]] = {
     "teacher_batch": frozenset(),
     "tag_schemes": frozenset(),
     "checked_options": frozenset(),
+    "complete_file": frozenset(),
     # Transformers on both sides, teachers and students, are given long sentences in the same windows.
     "subwords": frozenset({"checked_options"}),
     # Where what is stored meets what can be computed of it; the commands show it.
     "frozen_encoders": frozenset({"tokenization"}),
     "inspection": frozenset({"teacher", "crf", "metrics", "readers", "presentation"}),
     # The model comes to it in an archive.
-    "prediction": frozenset({"crf", "readers", "tag_schemes", "tokenization"}),
-    "evaluation": frozenset({"prediction", "metrics", "readers", "tag_schemes", "presentation"}),
+    "prediction": frozenset({"complete_file", "crf", "readers", "tag_schemes", "tokenization"}),
+    "evaluation": frozenset({"prediction", "metrics", "readers", "tag_schemes", "presentation", "complete_file"}),
     # Knows figures and labels, and nothing of where they come from.
     "presentation": frozenset(),
 }
@@ -128,6 +129,7 @@ def test_every_rule_is_about_a_part_that_exists() -> None:
         ("schedules.py", "from structkd_plugin.teacher_batch import TeacherBatch"),
         ("checked_options.py", "from structkd_plugin.tagger import StructkdTagger"),
         ("subwords/x.py", "from structkd_plugin.teacher.sources import CapturedTeacher"),
+        ("complete_file.py", "from structkd_plugin.prediction.tag_files import tag_files"),
         ("teacher_batch.py", "from structkd_plugin.crf import LinearChainCRF"),
         ("teacher/x.py", "from structkd_plugin.crf import LinearChainCRF"),
         ("teacher/sources.py", "from structkd_plugin.crf import LinearChainCRF"),

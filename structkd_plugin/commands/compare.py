@@ -14,8 +14,14 @@ from allennlp.common.checks import ConfigurationError, check_for_gpu
 from allennlp.common.util import SigTermReceived
 
 from structkd_plugin.commands.cache_teacher import source
-from structkd_plugin.commands.file_arguments import reader_settings
-from structkd_plugin.commands.score import named_languages, written_beside
+from structkd_plugin.commands.evaluation_arguments import (
+    CONVENTION,
+    GOLD_READER,
+    add_evaluation_arguments,
+    named_languages,
+)
+from structkd_plugin.commands.file_arguments import add_reading_arguments, reader_settings
+from structkd_plugin.complete_file import complete_text_file
 from structkd_plugin.evaluation.comparison import (
     Comparison,
     Method,
@@ -32,6 +38,7 @@ from structkd_plugin.evaluation.evaluated_system import (
     is_evaluation,
     read_evaluation,
 )
+from structkd_plugin.evaluation.systems import is_archive
 from structkd_plugin.metrics.language_metric import MACRO
 
 _NAME_AND_PATHS = re.compile(r"([^=/]+)=(.+)")
@@ -70,23 +77,8 @@ class Compare(Subcommand):
             help="files with gold tags to evaluate on: paths or globs, each optionally with its language as in "
             f"en=test-en.conll; without, the {EVALUATION_FILE} of each system is read",
         )
-        subparser.add_argument("--language", help="language of files that are given without one")
-        subparser.add_argument(
-            "--dataset-reader", help="JSON of a dataset reader to read the files with; by default each system's own"
-        )
-        subparser.add_argument(
-            "--convention",
-            choices=("strict", "conlleval"),
-            help="which spans count, where tags write spans (default: strict)",
-        )
-        subparser.add_argument(
-            "--trained-languages",
-            metavar="LANG[,LANG...]",
-            help="the languages that the systems were trained in: adds the averages over these and over the zero-shot "
-            "ones; by default as the systems know it",
-        )
-        subparser.add_argument("--batch-size", type=int, default=64, help="sentences computed at once")
-        subparser.add_argument("--cuda-device", type=int, default=-1, help="number of the GPU; -1 is the CPU")
+        add_reading_arguments(subparser, GOLD_READER)
+        add_evaluation_arguments(subparser, evaluations_are_read=True)
         subparser.add_argument(
             "--samples", type=int, default=10_000, help="samples of the bootstrap and of the randomisation"
         )
@@ -106,7 +98,6 @@ class Compare(Subcommand):
             help="exit with 1 unless every system is better than the baseline in --figure with p < LEVEL "
             "(%(const)s where none is given)",
         )
-        subparser.add_argument("--quiet", action="store_true", help="show no progress")
         subparser.set_defaults(func=compare_from_args)
         return subparser
 
@@ -127,7 +118,7 @@ def compare_from_args(args: argparse.Namespace) -> None:
                 for system in comparison.systems
             }
             content = {**comparison.to_json(), "files": args.files, "notes": notes, "conclusions": conclusions}
-            with written_beside(args.output) as stream:
+            with complete_text_file(args.output, make_folder=True) as stream:
                 json.dump(content, stream, indent=1, ensure_ascii=False, allow_nan=False)
                 stream.write("\n")
     except ConfigurationError as error:
@@ -213,6 +204,7 @@ def _comparison(args: argparse.Namespace) -> Tuple[Comparison, List[str]]:
     if len(methods) < 2:
         raise ConfigurationError(f"all paths are of {next(iter(methods))}; name a second system to compare it with")
     trained = named_languages(args.trained_languages)
+    _check_scheme([path for paths in methods.values() for path in paths], args)
     systems = {name: [_evaluated(path, args, trained) for path in paths] for name, paths in methods.items()}
     everything = [system for of_method in systems.values() for system in of_method]
     if args.files and all(is_evaluation(system.path) for system in everything):
@@ -246,7 +238,8 @@ def _evaluated(path: str, args: argparse.Namespace, trained: Optional[FrozenSet[
         return evaluate_system(
             path,
             [source(file, args.language) for file in args.files],
-            convention=args.convention or "strict",
+            convention=args.convention or CONVENTION,
+            scheme=args.scheme,
             trained_languages=trained,
             reader_settings=reader_settings(args),
             batch_size=args.batch_size,
@@ -259,6 +252,16 @@ def _evaluated(path: str, args: argparse.Namespace, trained: Optional[FrozenSet[
         f"{path} has no {EVALUATION_FILE}: say by --files what to evaluate it on, or write one by "
         f"`allennlp score {path} FILES --output {os.path.join(path, EVALUATION_FILE)}`"
     )
+
+
+def _check_scheme(paths: Sequence[str], args: argparse.Namespace) -> None:
+    if args.scheme is None:
+        return
+    if not args.files or all(is_evaluation(path) or is_archive(path) for path in paths):
+        raise ConfigurationError(
+            f"--scheme {args.scheme} says how predictions in files write spans, and no system is predictions that "
+            "--files are compared with: leave it out"
+        )
 
 
 def _check_conventions(systems: Sequence[EvaluatedSystem], convention: Optional[str]) -> None:

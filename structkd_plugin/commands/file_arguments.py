@@ -31,6 +31,19 @@ def add_file_arguments(
         nargs=how_many,
         help=f"{purpose}: paths or globs, each optionally with its language as in en=dev-en.conll",
     )
+    add_reading_arguments(subparser, default_reader)
+
+
+def add_reading_arguments(subparser: argparse.ArgumentParser, default_reader: str) -> None:
+    """
+    Add what says how to read files.
+
+    # Parameters
+
+    subparser : `argparse.ArgumentParser`
+    default_reader : `str`
+        What reads them where no reader is named.
+    """
     subparser.add_argument("--language", help="language of files that are given without one")
     subparser.add_argument(
         "--dataset-reader",

@@ -12,6 +12,7 @@ from allennlp.common.util import SigTermReceived
 
 from structkd_plugin.commands.cache_teacher import source
 from structkd_plugin.commands.file_arguments import add_file_arguments, reader_settings
+from structkd_plugin.complete_file import complete_text_file
 from structkd_plugin.inspection.page import inspection_page
 from structkd_plugin.inspection.report import inspect_store
 from structkd_plugin.inspection.text import inspection_text
@@ -78,8 +79,5 @@ def inspect_from_args(args: argparse.Namespace) -> None:
 
 
 def _write(file: Path, text: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {file}: {error.strerror or error}") from None
+    with complete_text_file(file, make_folder=True) as stream:
+        stream.write(text)

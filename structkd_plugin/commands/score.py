@@ -2,27 +2,29 @@
 
 import argparse
 import json
-import os
-import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Container, Dict, FrozenSet, Iterator, List, Optional, Sequence, TextIO, Tuple
+from typing import Any, Container, Dict, FrozenSet, Optional, Sequence, TextIO, Tuple
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError, check_for_gpu
 from allennlp.common.util import SigTermReceived
 
 from structkd_plugin.commands.cache_teacher import source
+from structkd_plugin.commands.evaluation_arguments import (
+    CONVENTION,
+    GOLD_READER,
+    add_evaluation_arguments,
+    named_languages,
+)
 from structkd_plugin.commands.file_arguments import add_file_arguments, reader_settings
+from structkd_plugin.complete_file import complete_text_file
 from structkd_plugin.evaluation.evaluation import Evaluation, evaluate
-from structkd_plugin.evaluation.gold import NO_SCHEME
 from structkd_plugin.evaluation.known import known_of
-from structkd_plugin.evaluation.span_tally import CONVENTIONS
 from structkd_plugin.evaluation.systems import System, open_system
 from structkd_plugin.evaluation.tables import evaluation_markdown, evaluation_text
 from structkd_plugin.evaluation.wrong_sentences import listed
 from structkd_plugin.readers.source import Source
-from structkd_plugin.tag_schemes import SCHEMES
 
 _OUTPUTS = (".json", ".md")
 
@@ -47,32 +49,8 @@ class ScoreCommand(Subcommand):
             "in their order: JSON lines of `allennlp predict`, columns (word first, predicted tag last) or CoNLL-U, "
             "or a folder with one such file for each gold file, named as it or by its language",
         )
-        add_file_arguments(
-            subparser,
-            "+",
-            "files with gold tags",
-            "that of the archive; beside files of predictions, CoNLL-U and XML are told by their names, and other "
-            "files are columns",
-        )
-        subparser.add_argument(
-            "--convention",
-            choices=sorted(CONVENTIONS),
-            default="strict",
-            help="what counts as a span in ill-formed tags: strict as in seqeval's mode strict and in "
-            "`allennlp evaluate`, conlleval as in the script of CoNLL-2003",
-        )
-        subparser.add_argument(
-            "--scheme",
-            choices=[*SCHEMES, NO_SCHEME],
-            help="how predictions in files write spans; gold tags of column files are converted to it; without, it is "
-            "that of the gold tags",
-        )
-        subparser.add_argument(
-            "--trained-languages",
-            metavar="L,L",
-            help="languages that the system was trained on; the others are zero-shot ones. An archive knows them "
-            "unless its files were named by a pattern",
-        )
+        add_file_arguments(subparser, "+", "files with gold tags", GOLD_READER)
+        add_evaluation_arguments(subparser)
         subparser.add_argument(
             "--training-files",
             nargs="+",
@@ -80,7 +58,6 @@ class ScoreCommand(Subcommand):
             help="files that the system was trained on, to tell seen words and entities from unseen ones; without, "
             "words are seen that are in the vocabulary of the archive, if it has one of words",
         )
-        subparser.add_argument("--cuda-device", type=int, default=-1, help="number of the GPU; -1 is the CPU")
         subparser.add_argument("--details", action="store_true", help="show all tables")
         subparser.add_argument(
             "--output",
@@ -104,7 +81,9 @@ def score_from_args(args: argparse.Namespace) -> None:
         system = open_system(args.system, args.cuda_device, reader_settings(args), args.scheme)
         sources = [source(file, args.language) for file in args.files]
         with ExitStack() as stack:
-            errors = stack.enter_context(written_beside(args.errors)) if args.errors is not None else None
+            errors = None
+            if args.errors is not None:
+                errors = stack.enter_context(complete_text_file(args.errors, make_folder=True))
             evaluation = score(
                 system,
                 sources,
@@ -116,7 +95,7 @@ def score_from_args(args: argparse.Namespace) -> None:
                 quiet=args.quiet,
             )
         for output in args.output:
-            with written_beside(output) as stream:
+            with complete_text_file(output, make_folder=True) as stream:
                 if Path(output).suffix == ".json":
                     stream.write(evaluation_json(evaluation, system.name, args.files))
                 else:
@@ -132,7 +111,7 @@ def score(
     system: System,
     sources: Sequence[Source],
     *,
-    convention: str = "strict",
+    convention: str = CONVENTION,
     trained_languages: Optional[FrozenSet[str]] = None,
     training_sources: Sequence[Source] = (),
     batch_size: int = 64,
@@ -193,53 +172,3 @@ def evaluation_json(evaluation: Evaluation, name: str, files: Sequence[str]) -> 
         for part, value in parts.items()
     ]
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def named_languages(text: Optional[str]) -> Optional[FrozenSet[str]]:
-    """
-    What an argument such as `en,de` names; none without.
-
-    # Raises
-
-    `ConfigurationError` : for an empty name.
-    """
-    if text is None:
-        return None
-    names: List[str] = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise ConfigurationError(
-            f"--trained-languages is languages with commas between them, as in en,de; {text!r} has an empty name"
-        )
-    return frozenset(names)
-
-
-@contextmanager
-def written_beside(path: str) -> Iterator[TextIO]:
-    """
-    A stream whose text is in the file `path` once all is written, and otherwise nowhere.
-
-    # Raises
-
-    `ConfigurationError` : if the file cannot be written.
-    """
-    folder = os.path.dirname(path) or "."
-    beside = None
-    try:
-        os.makedirs(folder, exist_ok=True)
-        descriptor, beside = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            yield stream
-        os.chmod(beside, 0o666 & ~_umask())
-        os.replace(beside, path)
-        beside = None
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        if beside is not None and os.path.exists(beside):
-            os.remove(beside)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,7 +9,7 @@ from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.evaluation.evaluation import evaluate
 from structkd_plugin.evaluation.sentence_counts import COLUMNS, SentenceCounts
-from structkd_plugin.evaluation.systems import open_system
+from structkd_plugin.evaluation.systems import is_archive, open_system
 from structkd_plugin.readers.source import Source
 
 # What `allennlp score RUN FILES --output RUN/evaluation.json` writes.
@@ -88,6 +88,7 @@ def evaluate_system(
     sources: Sequence[Source],
     *,
     convention: str = "strict",
+    scheme: Optional[str] = None,
     trained_languages: Optional[FrozenSet[str]] = None,
     reader_settings: Optional[Dict[str, Any]] = None,
     batch_size: int = 64,
@@ -105,6 +106,8 @@ def evaluate_system(
         Files with gold tags.
     convention : `str`, optional (default = `strict`)
         Which spans count, `strict` or `conlleval`.
+    scheme : `str`, optional
+        How predictions in files write spans, "none" where they do not. A trained tagger says so itself.
     trained_languages : `FrozenSet[str]`, optional
         Where the system itself does not say it.
     reader_settings : `Dict[str, Any]`, optional
@@ -118,7 +121,8 @@ def evaluate_system(
 
     `ConfigurationError` : for what cannot be opened or does not fit the files.
     """
-    system = open_system(path, cuda_device=cuda_device, reader_settings=reader_settings)
+    scheme = None if is_archive(path) else scheme
+    system = open_system(path, cuda_device=cuda_device, reader_settings=reader_settings, scheme=scheme)
     trained = trained_languages if trained_languages is not None else system.trained_languages
     evaluation = evaluate(
         system.tagged(sources, batch_size=batch_size, quiet=quiet),

@@ -257,7 +257,7 @@ def open_system(
     """
     if not os.path.exists(path):
         raise ConfigurationError(f"{path}: there is no such file or folder (looked from {os.getcwd()})")
-    if not _is_archive(path):
+    if not is_archive(path):
         return PredictedFiles(path, reader_settings, scheme)
     tagger, config = _load(path, cuda_device)
     if scheme is not None and named_scheme(scheme) != tagger.label_encoding:
@@ -341,7 +341,8 @@ def _languages(path: Any, reader: Mapping[str, Any]) -> Optional[FrozenSet[str]]
     return frozenset([str(language)]) if path is not None and language is not None else None
 
 
-def _is_archive(path: str) -> bool:
+def is_archive(path: str) -> bool:
+    """Whether a path is of a trained tagger, a model.tar.gz or a serialization directory, and not of predictions."""
     if os.path.isdir(path):
         return os.path.isfile(os.path.join(path, _CONFIG))
     return tarfile.is_tarfile(path)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -12,6 +11,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIndexer
 from allennlp.data.tokenizers import CharacterTokenizer
 
+from structkd_plugin.complete_file import path_beside
 from structkd_plugin.prediction.exported import FORMAT, FORMAT_VERSION, MANIFEST, NETWORK, VOCABULARY
 from structkd_plugin.prediction.onnx_graph import network, refused, sizes_of_windows
 from structkd_plugin.prediction.sentence_tagger import SentenceTagger
@@ -128,26 +128,18 @@ def _json(value: Any) -> bytes:
 
 def _write(folder: Path, contents: Dict[str, bytes]) -> None:
     """The whole folder, or nothing."""
-    beside = None
+    beside = path_beside(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
+        beside.mkdir()
         for name, content in contents.items():
-            with Path(beside, name).open("wb") as file:
+            with (beside / name).open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-        os.chmod(beside, 0o777 & ~_umask())
         # An empty folder is replaced.
         os.replace(beside, folder)
     except OSError as error:
         raise ConfigurationError(f"cannot write {folder}: {error.strerror or error}") from None
     finally:
-        if beside is not None:
-            shutil.rmtree(beside, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        shutil.rmtree(beside, ignore_errors=True)

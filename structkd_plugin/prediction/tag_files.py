@@ -8,11 +8,11 @@ from typing import Any, BinaryIO, Callable, Iterable, List, NamedTuple, Optional
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
 
+from structkd_plugin.complete_file import complete_file
 from structkd_plugin.prediction.chunk_tagger import ChunkTagger, TaggedChunk, TagOptions
 from structkd_plugin.prediction.column_input import ColumnFormat
 from structkd_plugin.prediction.conllu_input import ConlluLabel
 from structkd_plugin.prediction.input_chunks import BLOCK_FORMATS, BYTE_ORDER_MARK, Chunk, InputFile, chunks
-from structkd_plugin.prediction.output_file import complete_file
 from structkd_plugin.prediction.sentence_tagger import WINDOW, SentenceTagger
 from structkd_plugin.prediction.worker_processes import tagged_in_processes
 from structkd_plugin.readers.errors import data_error

@@ -4,12 +4,10 @@ import json
 import os
 import re
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from allennlp.commands import main
 from allennlp.common.util import SigTermReceived
 
 import structkd_plugin.commands.cache_teacher  # noqa: F401
@@ -18,11 +16,11 @@ from structkd_plugin.teacher.capture import CapturedTeacher, Source
 from structkd_plugin.teacher.store import TeacherStore
 from tests.teacher.training import student, train
 
+from .command_line import main_of
+
 
 def run(*arguments: Any) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sys, "argv", ["allennlp", "cache-teacher", *map(str, arguments)])
-        main(prog="allennlp")
+    main_of("cache-teacher", *arguments)
 
 
 def error_of(*arguments: Any) -> str:

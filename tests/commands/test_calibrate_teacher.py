@@ -1,9 +1,6 @@
 """The command line of a calibration: written, shown only, taken out, and mended after a kill."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict
 
@@ -14,9 +11,7 @@ import structkd_plugin.commands.inspect_teacher  # noqa: F401
 from structkd_plugin.teacher.store import TeacherStore
 from tests.inspection.synthetic import PLAIN, Corpus, random_corpus, write, write_tagged
 
-from .command_line import run
-
-ROOT = Path(__file__).resolve().parents[2]
+from .command_line import as_a_user, run
 
 
 @pytest.fixture
@@ -34,14 +29,7 @@ def content(path: str) -> Dict[str, bytes]:
 
 
 def test_as_a_user_runs_it(store: str, tmp_path: Path) -> None:
-    completed = subprocess.run(
-        [sys.executable, "-m", "allennlp", "calibrate-teacher", store, f"en={tmp_path}/dev"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    completed = as_a_user("calibrate-teacher", store, f"en={tmp_path}/dev")
     assert completed.returncode == 0, completed.stderr
     calibration = TeacherStore.open(store).calibration
     assert calibration is not None

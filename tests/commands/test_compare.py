@@ -1,9 +1,6 @@
 """The command line of a comparison: evaluations that were written, archives and predictions, and what CI sees of it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -17,9 +14,7 @@ from structkd_plugin.evaluation.sentence_counts import SentenceCounts
 from tests.evaluation.sentences import random_pair
 from tests.teacher.training import make_archive, write_corpus
 
-from .command_line import run
-
-ROOT = Path(__file__).resolve().parents[2]
+from .command_line import as_a_user, run
 
 
 def write_evaluation(path: Path, counts: SentenceCounts, **content: Any) -> Path:
@@ -61,20 +56,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def as_a_user(*arguments: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "allennlp", "compare", *map(str, arguments)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_as_a_user_runs_it(runs: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "all.json"
-    completed = as_a_user(runs / "base", runs / "better", "--output", output, "--fail-unless-significant")
+    completed = as_a_user("compare", runs / "base", runs / "better", "--output", output, "--fail-unless-significant")
     assert completed.returncode == 0, completed.stderr
     lines = completed.stdout.splitlines()
     assert lines[0] == "better against base: F1 of spans, %"
@@ -89,20 +73,20 @@ def test_as_a_user_runs_it(runs: Path, tmp_path: Path) -> None:
 
 def test_gate(runs: Path, capsys: pytest.CaptureFixture) -> None:
     base, better = runs / "base", runs / "better"
-    gate = "--fail-unless-significant"
-    assert run("compare", base, better, gate, "--quiet") is None
+    gate, few = "--fail-unless-significant", ("--samples", 999, "--quiet")
+    assert run("compare", base, better, gate, *few) is None
     assert run("compare", base, better, gate, 0.00001, "--samples", 99, "--quiet") == 1
     assert "no significant gain of better over base in macro at level 1e-05\n" in capsys.readouterr().err
     # Worse is significant, but no gain.
-    assert run("compare", better, base, gate, "--figure", "de", "--quiet") == 1
+    assert run("compare", better, base, gate, "--figure", "de", *few) == 1
     streams = capsys.readouterr()
     assert "no significant gain of base over better in de at level 0.05\n" in streams.err
     assert "base is worse than better in de" in streams.out
     # All have to gain.
-    assert run("compare", base, better, f"same={base}/evaluation.json", gate, "--quiet") == 1
+    assert run("compare", base, better, f"same={base}/evaluation.json", gate, *few) == 1
     assert capsys.readouterr().err == "no significant gain of same over base in macro at level 0.05\n"
     # Without a gate nothing fails.
-    assert run("compare", better, base, "--quiet") is None
+    assert run("compare", better, base, *few) is None
 
 
 def test_several_seeds(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -297,12 +281,12 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_archives_on_files_as_a_user_runs_it(archives: Path, tmp_path: Path) -> None:
+def test_archives_on_files(archives: Path, tmp_path: Path) -> None:
     output = tmp_path / "all.json"
     files = [f"{language}={archives}/{language}.test.conll" for language in ("en", "de")]
     options = ["--files", *files, "--samples", 200, "--quiet", "--output", output]
-    completed = as_a_user(f"{archives}/tagger_1", f"rest={archives}/tagger_2,{archives}/tagger_3", *options)
-    assert completed.returncode == 0, completed.stderr
+    rest = f"rest={archives}/tagger_2,{archives}/tagger_3"
+    assert run("compare", f"{archives}/tagger_1", rest, *options) is None
     written = json.loads(output.read_text())
     assert written["sentences"] == {"de": 12, "en": 12}
     assert written["baseline"] == {"name": "tagger_1", "runs": 1}
@@ -330,3 +314,77 @@ def test_an_evaluation_is_compared_with_an_archive(
     options[1:2] = [files[1], files[0]]
     assert run("compare", f"written={tmp_path}/evaluation.json", f"now={archives}/tagger_1", *options) == 2
     assert "in the same order" in capsys.readouterr().err
+
+
+class TestScheme:
+    """Predictions in files that write spans otherwise than the gold tags do."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> Path:
+        """Gold tags in BIO; and in BIOES, all of them, and without those of one sentence."""
+        gold = [["B-PER", "I-PER", "O", "B-LOC"], ["O", "B-LOC", "I-LOC", "I-LOC"], ["B-PER", "B-PER", "O", "O"]]
+        right = [["B-PER", "E-PER", "O", "S-LOC"], ["O", "B-LOC", "I-LOC", "E-LOC"], ["S-PER", "S-PER", "O", "O"]]
+        for name, sentences in (("gold", gold), ("right", right), ("worse", [right[0], ["O"] * 4, right[2]])):
+            blocks = ["".join(f"w{i} {tag}\n" for i, tag in enumerate(tags)) for tags in sentences]
+            (tmp_path / name).write_text("\n".join(blocks))
+        return tmp_path
+
+    def arguments(self, files: Path) -> List[Any]:
+        return ["compare", files / "worse", files / "right", "--files", f"en={files}/gold", "--samples", 9, "--quiet"]
+
+    def means(self, files: Path, *options: Any) -> Dict[str, Any]:
+        output = files / "all.json"
+        assert run(*self.arguments(files), "--output", output, *options) is None
+        written = json.loads(output.read_text())
+        figure = written["systems"][0]["figures"]["en"]
+        return {"metric": written["metric"], **{name: figure[name]["mean"] for name in ("baseline", "system")}}
+
+    def test_is_that_of_score(self, files: Path) -> None:
+        for options in (
+            ["--scheme", "BIOES"],
+            ["--scheme", "BIOES", "--convention", "conlleval"],
+            ["--scheme", "none"],
+        ):
+            scores = {}
+            for role, name in (("baseline", "worse"), ("system", "right")):
+                arguments = [files / name, f"en={files}/gold", "--output", files / "score.json", "--quiet"]
+                assert run("score", *arguments, *options) is None
+                written = json.loads((files / "score.json").read_text())
+                scores[role] = written["scores"][f"{written['metric']}/en"]
+            compared = self.means(files, *options)
+            assert compared.pop("metric") == written["metric"]
+            assert compared == pytest.approx(scores, rel=1e-12)
+
+    def test_makes_the_difference(self, files: Path, capsys: pytest.CaptureFixture) -> None:
+        # Of 5 spans, the sentence in the middle has one.
+        assert self.means(files, "--scheme", "BIOES") == {"metric": "f1", "baseline": pytest.approx(8 / 9), "system": 1}
+        for options in ([], ["--scheme", "BIO"]):
+            assert run(*self.arguments(files), *options) == 2
+            assert "where predictions and gold tags are written in two schemes, name" in capsys.readouterr().err
+        # The words whose tags are written alike in both.
+        assert self.means(files, "--scheme", "none") == {
+            "metric": "accuracy",
+            "baseline": pytest.approx(5 / 12),
+            "system": pytest.approx(7 / 12),
+        }
+
+    def test_is_of_files_and_not_of_the_archive_beside_them(self, archives: Path, tmp_path: Path) -> None:
+        gold = (archives / "en.test.conll").read_text()
+        (tmp_path / "perfect").write_text(gold.replace(" B-", " S-"))
+        output = tmp_path / "all.json"
+        arguments = [archives / "tagger_1", tmp_path / "perfect", "--files", f"en={archives}/en.test.conll"]
+        options = ["--samples", 99, "--quiet", "--output", output]
+        assert run("compare", *arguments, "--scheme", "BIOES", *options) is None
+        assert json.loads(output.read_text())["systems"][0]["figures"]["en"]["system"]["mean"] == 1
+
+    def test_has_to_be_of_something(self, runs: Path, archives: Path, capsys: pytest.CaptureFixture) -> None:
+        file = f"en={archives}/en.test.conll"
+        for arguments in (
+            [runs / "base", runs / "better"],
+            [archives / "tagger_1", archives / "tagger_2", "--files", file],
+            [archives / "tagger_1", runs / "base" / "evaluation.json", "--files", file],
+        ):
+            assert run("compare", *arguments, "--scheme", "BIO", "--quiet") == 2
+            assert capsys.readouterr().err.startswith(
+                "error: --scheme BIO says how predictions in files write spans, and no system is predictions"
+            )

@@ -1,9 +1,6 @@
 """The command line of an inspection: a store that was captured, in a process of its own and in this one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,7 @@ from tests.inspection.synthetic import random_corpus
 from tests.inspection.synthetic import write as write_synthetic
 from tests.teacher.stores import write_store
 
-from .command_line import run
-
-ROOT = Path(__file__).resolve().parents[2]
+from .command_line import as_a_user, run
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +28,7 @@ def store(teacher_archive: Path, corpora: Path, tmp_path_factory: pytest.TempPat
 
 def test_as_a_user_runs_it(store: Path, corpora: Path, tmp_path: Path) -> None:
     command = ["inspect-teacher", store, f"en={corpora}/en.train.conll", "--json", tmp_path / "all.json", "--output"]
-    completed = subprocess.run(
-        [sys.executable, "-m", "allennlp", *map(str, command), tmp_path / "pages"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    completed = as_a_user(*command, tmp_path / "pages")
     assert completed.returncode == 0, completed.stderr
     lines = completed.stdout.splitlines()
     assert lines[0] == str(store)

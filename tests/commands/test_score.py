@@ -1,9 +1,6 @@
 """The command line of an evaluation, in a process of its own and in this one."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Dict
 
@@ -18,9 +15,7 @@ from structkd_plugin.evaluation.sentence_counts import metric_of
 from structkd_plugin.predictors import TaggerPredictor  # noqa: F401
 from tests.teacher.training import write_corpus
 
-from .command_line import run
-
-ROOT = Path(__file__).resolve().parents[2]
+from .command_line import as_a_user, run
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +72,7 @@ def figures(*arguments: Any, output: Path) -> Dict[str, Any]:
 def test_as_a_user_runs_it(archive: Path, gold: Path, evaluated: Dict[str, float], tmp_path: Path) -> None:
     outputs = ["--output", tmp_path / "evaluation.json", "--output", tmp_path / "new" / "evaluation.md"]
     command = ["score", archive / "model.tar.gz", *both(gold), *outputs, "--errors", tmp_path / "errors.tsv"]
-    completed = subprocess.run(
-        [sys.executable, "-m", "allennlp", *map(str, command)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    completed = as_a_user(*command)
     assert completed.returncode == 0, completed.stderr
     found = json.loads((tmp_path / "evaluation.json").read_text())
     # The figures of the training's own metrics, to the last bit.

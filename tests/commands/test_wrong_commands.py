@@ -188,6 +188,7 @@ def test_a_training_prints_little_and_logs_all(folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("switch", ["STRUCTKD_VERBOSE", "ALLENNLP_DEBUG"])
 def test_who_asks_for_all_lines_gets_them(folder: Path, tmp_path: Path, switch: str) -> None:
     trained = as_a_person("train", str(folder / "good.json"), "-s", str(tmp_path / "run"), **{switch: "1"})
@@ -205,10 +206,16 @@ def test_an_evaluation_prints_its_metrics(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_command_that_is_unknown_names_the_known_ones(tmp_path: Path) -> None:
+def test_a_command_that_is_unknown_names_the_known_ones() -> None:
     misspelt = as_a_person("cache-techer", "x")
     assert misspelt.returncode == 2
     assert "cache-teacher" in misspelt.stderr
+
+
+# Two starts, each of which may take minutes where others use the processor too.
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_file_in_the_home_folder_makes_the_plugin_known_elsewhere(tmp_path: Path) -> None:
     # Elsewhere AllenNLP does not know of the plugin, and nothing of the plugin is there to say so; a file in the home
     # folder makes it known everywhere.
     elsewhere = as_a_person("cache-teacher", "--help", cwd=tmp_path)

@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 from allennlp.common.checks import ConfigurationError
 
+from structkd_plugin.complete_file import complete_text_file
 from structkd_plugin.evaluation.report.document import Document
 from structkd_plugin.evaluation.report.latex import latex_tables
 from structkd_plugin.evaluation.report.markdown import markdown
@@ -69,7 +70,8 @@ def write_report(document: Document, folder: str) -> List[str]:
     for section in document.sections:
         files.update({f"{picture.key}.svg": picture.drawing.file for picture in section.pictures})
     for name, text in files.items():
-        _write(Path(folder, name), text)
+        with complete_text_file(Path(folder, name)) as stream:
+            stream.write(text)
     return list(files)
 
 
@@ -80,13 +82,3 @@ def _json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_json(inner) for inner in value]
     return value
-
-
-def _write(file: Path, text: str) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, file)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise ConfigurationError(f"cannot write {file}: {error.strerror or error}") from None
