@@ -16,7 +16,6 @@ from structkd_plugin.prediction.json_sentences import (
     PlacedSentence,
     check,
     excerpt,
-    joined,
     json_problem,
     prediction,
     rounded,
@@ -164,7 +163,7 @@ class TaggerPredictor(Predictor):
 
     def _instance(self, sentence: PlacedSentence) -> Instance:
         # Token indexers may fail on lone surrogates.
-        words = [without_surrogates(word.text) for word in sentence.words]
+        words = [without_surrogates(word) for word in sentence.words]
         instance = self._dataset_reader.text_to_instance(words, language=sentence.language)  # type: ignore[call-arg]
         self._dataset_reader.apply_token_indexers(instance)
         return instance
@@ -172,11 +171,7 @@ class TaggerPredictor(Predictor):
     def _predict(self, sentences: Sequence[PlacedSentence]) -> List[JsonDict]:
         if self._tagger is None:
             self._tagger = SentenceTagger.of(self._model, self._dataset_reader)
-        with_words = [
-            Words(tuple(word.text for word in sentence.words), sentence.language)
-            for sentence in sentences
-            if sentence.words
-        ]
+        with_words = [Words(sentence.words, sentence.language) for sentence in sentences if sentence.words]
         taggings = iter(self._tagger.tag(with_words, self._all_labels, self._k_best))
         nothing = Tagging((), (), None if self._model.label_encoding is None else ())
         return [
@@ -196,10 +191,9 @@ class TaggerPredictor(Predictor):
 
 def _sentence_of(instance: Instance) -> PlacedSentence:
     metadata: Dict[str, Any] = instance["metadata"].metadata  # type: ignore[attr-defined]
-    text, words = joined(metadata["words"])
     sentence_id = metadata["sentence_id"]
     carried = {} if sentence_id is None else {"sentence_id": sentence_id}
-    return PlacedSentence(text, words, metadata["language"], carried)
+    return PlacedSentence(None, metadata["words"], metadata["language"], carried)
 
 
 def _writable(line: str) -> bool:

@@ -1,7 +1,7 @@
 """The tagger: embed, encode, emissions, CRF, loss."""
 
 import logging
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 LABEL_NAMESPACE = "labels"
 TRANSITIONS = ("learned", "none")
 CONSTRAINTS = ("decoding", "everywhere")
+# From (B, T, D) and the mask (B, T) to (B, T, H).
+Encoder = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @Model.register("structkd_tagger")
@@ -157,7 +159,7 @@ class StructuredTagger(CheckedOptions, Model):
         `Dict[str, Any]` : `emissions` (B, T, L) float32, `mask` (B, T) bool, `metadata`; `loss` () if there are tags or
             teachers; `predicted` (B, T) int64 when not training.
         """
-        emissions, mask = self._emissions(tokens)
+        emissions, mask = self.emissions(tokens)
         output: Dict[str, Any] = {"emissions": emissions, "mask": mask, "metadata": metadata}
         with torch.autocast(emissions.device.type, enabled=False):
             if tags is not None or teacher is not None:
@@ -168,6 +170,34 @@ class StructuredTagger(CheckedOptions, Model):
         if tags is not None and "predicted" in output:
             self._count(output["predicted"], tags, mask, metadata)
         return output
+
+    def emissions(
+        self, tokens: TextFieldTensors, encoder: Optional[Encoder] = None
+    ) -> Tuple[torch.Tensor, torch.Tensor]:
+        """
+        What is said of each word by itself.
+
+        # Parameters
+
+        tokens : `TextFieldTensors`
+        encoder : `Callable`, optional
+            Says the same as the model's encoder, in a faster way.
+
+        # Returns
+
+        `Tuple[torch.Tensor, torch.Tensor]` : (B, T, L) float32, and the mask (B, T) bool.
+        """
+        # (B, T)
+        mask = get_text_field_mask(tokens)
+        # (B, T, D)
+        encoded = self.dropout(self.text_field_embedder(tokens))
+        encoder = encoder or self.encoder
+        if encoder is not None:
+            encoded = self.dropout(encoder(encoded, mask))
+        if self.feedforward is not None:
+            encoded = self.feedforward(encoded)
+        # (B, T, L); a CRF in half precision has gradient errors of several per cent
+        return self.emission_layer(encoded).float(), mask
 
     def distribution(self, emissions: torch.Tensor, mask: torch.Tensor) -> LinearChainCRF:
         """The distribution over taggings that decoding and reported probabilities are of; (B, T, L) and (B, T)."""
@@ -197,7 +227,7 @@ class StructuredTagger(CheckedOptions, Model):
 
         `TeacherPotentials` : the weight of every sentence is 1.
         """
-        emissions, _ = self._emissions(batch["tokens"])
+        emissions, _ = self.emissions(batch["tokens"])
         if not self._trains_a_chain:
             emissions = emissions.log_softmax(dim=2)
         size = len(emissions)
@@ -361,19 +391,6 @@ class StructuredTagger(CheckedOptions, Model):
     def _trains_a_chain(self) -> bool:
         """Whether words depend on each other in training; forbidden transitions make a chain of a softmax tagger."""
         return self.crf.learn_transitions or (self.crf.constrained and self.crf.constraints_in == "everywhere")
-
-    def _emissions(self, tokens: TextFieldTensors) -> Tuple[torch.Tensor, torch.Tensor]:
-        """(B, T, L) float32, and the mask (B, T) bool."""
-        # (B, T)
-        mask = get_text_field_mask(tokens)
-        # (B, T, D)
-        encoded = self.dropout(self.text_field_embedder(tokens))
-        if self.encoder is not None:
-            encoded = self.dropout(self.encoder(encoded, mask))
-        if self.feedforward is not None:
-            encoded = self.feedforward(encoded)
-        # (B, T, L); a CRF in half precision has gradient errors of several per cent
-        return self.emission_layer(encoded).float(), mask
 
     def _loss(
         self,

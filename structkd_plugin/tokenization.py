@@ -4,8 +4,9 @@ import logging
 import re
 import unicodedata
 from functools import cache
+from itertools import chain
 from threading import Lock
-from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Tuple
+from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, cast
 
 import regex
 import spacy
@@ -39,7 +40,6 @@ _ALONE_IN_CHINESE = regex.compile(rf"[{_MARKS}\p{{Han}}]")
 
 _LONG_STRETCHES = re.compile(rf"\S{{{_LONGEST_STRETCH + 1},}}")
 _WHITE_SPACE = re.compile(r"\s+")
-_STRETCHES = re.compile(r"\S+")
 # How many stretches without white space are remembered, and of how many characters.
 _MOST_KNOWN, _LONGEST_KNOWN = 100_000, 40
 # Byte order marks, zero-width spaces, marks of direction, controls; not what belongs to the character before it.
@@ -79,6 +79,11 @@ def text_words(text: str, language: str) -> List[TextWord]:
 
     `List[TextWord]` : from left to right.
     """
+    return placed_words(text, split_words(text, language))
+
+
+def split_words(text: str, language: str) -> List[str]:
+    """The words that `text_words` gives, without their places, which takes less time."""
     rules = _rules(language)
     # At the edges of a word, what cannot be seen would hide its full stop and make another word of it.
     readable = (
@@ -86,15 +91,45 @@ def text_words(text: str, language: str) -> List[TextWord]:
         if text.isascii() and text.isprintable()
         else _INVISIBLE_EDGES.sub(lambda found: " " * len(found[0]), without_surrogates(text))
     )
-    if rules.joins_words(readable) or _LONG_STRETCHES.search(readable):
-        spans = _spans(readable, _pieces(readable), rules)
-        return [TextWord(text[start:end], start, end) for start, end in spans]
-    words: List[TextWord] = []
-    for stretch in _STRETCHES.finditer(readable):
-        begin = stretch.start()
-        for start, end in rules.words(stretch[0]):
-            words.append(TextWord(text[begin + start : begin + end], begin + start, begin + end))
+    if rules.joins_words(readable) or (len(readable) > _LONGEST_STRETCH and _LONG_STRETCHES.search(readable)):
+        return [text[start:end] for start, end in _spans(readable, _pieces(readable), rules)]
+    words = rules.words(readable.split())
+    if "\ufffd" in readable and readable != text:
+        # Words with lone surrogates as they were given.
+        return [text[word.start : word.end] for word in placed_words(readable, words)]
     return words
+
+
+def placed_words(text: str, words: Sequence[str], begin: int = 0) -> List[TextWord]:
+    """Words with their places in a text; parameters as for `word_starts`."""
+    starts = word_starts(text, words, begin)
+    return [TextWord(word, start, start + len(word)) for word, start in zip(words, starts, strict=True)]
+
+
+def word_starts(text: str, words: Sequence[str], begin: int = 0) -> List[int]:
+    """
+    Where words stand in a text.
+
+    # Parameters
+
+    text : `str`
+    words : `Sequence[str]`
+        As `split_words` gives them, or some of them that follow each other: each has something visible in it, and
+        nothing visible is between two. So a word is where it is found first behind the one before.
+    begin : `int`, optional (default = 0)
+        Where to look for the first.
+
+    # Returns
+
+    `List[int]` : for each word the place of its first character.
+    """
+    starts: List[int] = []
+    find = text.index
+    for word in words:
+        start = find(word, begin)
+        starts.append(start)
+        begin = start + len(word)
+    return starts
 
 
 def _spans(text: str, pieces: Iterable[Tuple[int, int]], rules: "_Rules") -> List[Tuple[int, int]]:
@@ -165,7 +200,7 @@ class _Rules:
         joined = [rule for rule in rules if rule.strip() and (len(rule.split()) > 1 or rule != rule.strip())]
         self._joined = re.compile("|".join(map(re.escape, sorted(joined)))) if joined else None
         # Stretches without white space come again and again.
-        self._known: Dict[str, List[Tuple[int, int]]] = {}
+        self._known: Dict[str, Tuple[str, ...]] = {}
         self.stop_words = frozenset(map(str.lower, language.Defaults.stop_words))
         self._lock = Lock()
 
@@ -173,16 +208,23 @@ class _Rules:
         """Whether there may be a word in `text` that has white space in it."""
         return self._joined is not None and self._joined.search(text) is not None
 
-    def words(self, stretch: str) -> List[Tuple[int, int]]:
-        """Where the words of a text without white space are."""
-        known = self._known.get(stretch)
-        if known is None:
-            known = _spans(stretch, [(0, len(stretch))], self)
-            if len(stretch) <= _LONGEST_KNOWN:
-                if len(self._known) >= _MOST_KNOWN:
-                    self._known.clear()
-                self._known[stretch] = known
-        return known
+    def words(self, stretches: List[str]) -> List[str]:
+        """The words of texts without white space, laid end to end."""
+        found = list(map(self._known.get, stretches))
+        if None in found:
+            found = [
+                self._words(stretch) if known is None else known
+                for stretch, known in zip(stretches, found, strict=True)
+            ]
+        return list(chain.from_iterable(cast(List[Tuple[str, ...]], found)))
+
+    def _words(self, stretch: str) -> Tuple[str, ...]:
+        words = tuple(stretch[start:end] for start, end in _spans(stretch, [(0, len(stretch))], self))
+        if len(stretch) <= _LONGEST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[stretch] = words
+        return words
 
     def split(self, text: str) -> List[Tuple[int, int]]:
         """Where tokens start and end, white space among them."""

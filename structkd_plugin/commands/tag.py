@@ -1,6 +1,7 @@
 """`allennlp tag`: tag files of any size with a trained tagger."""
 
 import argparse
+import gc
 import os
 import sys
 from functools import partial
@@ -101,6 +102,8 @@ def tag_from_args(args: argparse.Namespace) -> None:
         # Names of files first: a model takes seconds to load.
         named = _inputs(args.inputs, args.language, args.input_format)
         tagger = opened()
+        # What stays for good is not to be looked through again and again for what can go.
+        gc.freeze()
         summary = tag_files(
             tagger,
             [file if file.language else file._replace(language=tagger.reader.language) for file in named],
@@ -120,6 +123,8 @@ def tag_from_args(args: argparse.Namespace) -> None:
         # Whoever read the standard output has enough; the interpreter must not try to write the rest at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    finally:
+        gc.unfreeze()
     print(f"{args.output}: {summary}" if to_file else summary, file=sys.stderr)
 
 

@@ -3,8 +3,7 @@
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from structkd_plugin.prediction.json_sentences import PlacedSentence, joined
-from structkd_plugin.tokenization import TextWord
+from structkd_plugin.prediction.json_sentences import PlacedSentence
 
 # What stands for bytes that are no UTF-8 in text that was decoded with `surrogateescape`.
 _ESCAPED = re.compile("[\udc80-\udcff]")
@@ -19,7 +18,7 @@ class SourceLines(NamedTuple):
     rows: List[int]
 
 
-class InputSentence:
+class InputSentence(PlacedSentence):
     """
     One sentence of an input.
 
@@ -31,18 +30,16 @@ class InputSentence:
     words : `Sequence[str]`
         None for lines that hold no sentence, but are to be in the output.
     text : `Optional[str]`, optional
-        What the words are of; without it, they are joined by spaces.
+        What the words are of, as `split_words` gives them; without it, they are joined by spaces.
     offset : `Optional[int]`, optional
         Where in its line `text` begins, if the input is raw text.
-    places : `Optional[List[TextWord]]`, optional
-        Where in `text` the words are.
     carried : `Optional[Dict[str, Any]]`, optional
         What else is known of it.
     source : `Optional[SourceLines]`, optional
         If the input has a word a line.
     """
 
-    __slots__ = ("carried", "language", "line", "offset", "places", "source", "text", "words")
+    __slots__ = ("line", "offset", "source")
 
     def __init__(
         self,
@@ -51,25 +48,13 @@ class InputSentence:
         words: Sequence[str],
         text: Optional[str] = None,
         offset: Optional[int] = None,
-        places: Optional[Sequence[TextWord]] = None,
         carried: Optional[Dict[str, Any]] = None,
         source: Optional[SourceLines] = None,
     ) -> None:
+        super().__init__(text, words, language, carried or {})
         self.line = line
-        self.language = language
-        self.words: Tuple[str, ...] = tuple(words)
-        self.text = text
         self.offset = offset
-        self.places = places
-        self.carried = carried or {}
         self.source = source
-
-    def placed(self) -> PlacedSentence:
-        """The sentence with a text and where its words stand in it."""
-        text, places = self.text, self.places
-        if text is None or places is None:
-            text, places = joined(self.words)
-        return PlacedSentence(text, places, self.language, self.carried)
 
 
 class Problem(NamedTuple):

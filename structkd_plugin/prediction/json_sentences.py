@@ -1,29 +1,58 @@
 """Sentences and what was predicted of them as JSON objects, one a line."""
 
 import json
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from itertools import accumulate
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.prediction.tagging import PredictedEntity, Tagging
-from structkd_plugin.tokenization import UNDETERMINED, TextWord, text_words
+from structkd_plugin.tokenization import UNDETERMINED, split_words, word_starts
 
 JsonObject = Dict[str, Any]
 
 _INPUT_FIELDS = ("text", "words", "language")
 _PREDICTED_FIELDS = ("tags", "tag_probabilities", "label_probabilities", "entities", "k_best")
-_DECIMALS = 6
+DECIMALS = 6
 
 
-class PlacedSentence(NamedTuple):
-    """A sentence to tag, and where its words stand in a text."""
+class PlacedSentence:
+    """
+    A sentence to tag, and where its words stand in a text.
 
-    text: str
-    # Their offsets index `text`.
-    words: Sequence[TextWord]
-    language: str
-    # What else is known of it, to be in the output as it is.
-    carried: JsonObject
+    # Parameters
+
+    text : `Optional[str]`
+        What `words` are of, as `split_words` gives them; without it, they are joined by spaces.
+    words : `Sequence[str]`
+    language : `str`
+    carried : `Dict[str, Any]`
+        What else is known of it, to be in the output as it is.
+    """
+
+    __slots__ = ("_starts", "carried", "language", "text", "words")
+
+    def __init__(self, text: Optional[str], words: Sequence[str], language: str, carried: JsonObject) -> None:
+        self.words: Tuple[str, ...] = tuple(words)
+        self.language = language
+        self.carried = carried
+        # Where words begin in a text is looked up when somebody asks.
+        self._starts: Optional[Sequence[int]] = None
+        if text is None:
+            text = " ".join(self.words)
+            self._starts = list(accumulate((len(word) + 1 for word in self.words[:-1]), initial=0))
+        self.text = text
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Where in the text each word begins."""
+        if self._starts is None:
+            self._starts = word_starts(self.text, self.words)
+        return self._starts
+
+    def end(self, number: int) -> int:
+        """Where in the text word `number` ends, exclusive."""
+        return self.starts[number] + len(self.words[number])
 
 
 def sentence_of(inputs: Any, language: str) -> PlacedSentence:
@@ -45,21 +74,8 @@ def sentence_of(inputs: Any, language: str) -> PlacedSentence:
     language = inputs.get("language", language)
     carried = {name: value for name, value in inputs.items() if name not in _INPUT_FIELDS}
     if "words" in inputs:
-        text, words = joined(inputs["words"])
-    else:
-        text = inputs["text"]
-        words = text_words(text, language)
-    return PlacedSentence(text, words, language, carried)
-
-
-def joined(texts: Sequence[str]) -> Tuple[str, List[TextWord]]:
-    """Words as a text, with single spaces between them, and where they stand in it."""
-    words: List[TextWord] = []
-    start = 0
-    for text in texts:
-        words.append(TextWord(text, start, start + len(text)))
-        start += len(text) + 1
-    return " ".join(texts), words
+        return PlacedSentence(None, inputs["words"], language, carried)
+    return PlacedSentence(inputs["text"], split_words(inputs["text"], language), language, carried)
 
 
 def prediction(
@@ -82,7 +98,7 @@ def prediction(
     result: JsonObject = {
         "text": sentence.text,
         "language": sentence.language,
-        "words": [word.text for word in sentence.words],
+        "words": list(sentence.words),
         "tags": list(tagging.tags),
         "tag_probabilities": list(tagging.tag_probabilities),
     }
@@ -98,7 +114,7 @@ def prediction(
 
 def entity_object(sentence: PlacedSentence, entity: PredictedEntity) -> JsonObject:
     """An entity with its text, and its offsets in characters of the sentence's text and in words."""
-    start, end = sentence.words[entity.start].start, sentence.words[entity.end - 1].end
+    start, end = sentence.starts[entity.start], sentence.end(entity.end - 1)
     return {
         "text": sentence.text[start:end],
         "label": entity.label,
@@ -111,16 +127,17 @@ def entity_object(sentence: PlacedSentence, entity: PredictedEntity) -> JsonObje
 
 
 def rounded(outputs: JsonObject) -> JsonObject:
-    """A prediction with its probabilities rounded to 6 decimals."""
+    """A prediction, or some fields of one, with its probabilities rounded to 6 decimals."""
     outputs = dict(outputs)
-    outputs["tag_probabilities"] = [round(p, _DECIMALS) for p in outputs["tag_probabilities"]]
+    if "tag_probabilities" in outputs:
+        outputs["tag_probabilities"] = [round(p, DECIMALS) for p in outputs["tag_probabilities"]]
     if "label_probabilities" in outputs:
         outputs["label_probabilities"] = [
-            {label: round(p, _DECIMALS) for label, p in word.items()} for word in outputs["label_probabilities"]
+            {label: round(p, DECIMALS) for label, p in word.items()} for word in outputs["label_probabilities"]
         ]
     for name in ("entities", "k_best"):
         if name in outputs:
-            outputs[name] = [{**one, "probability": round(one["probability"], _DECIMALS)} for one in outputs[name]]
+            outputs[name] = [{**one, "probability": round(one["probability"], DECIMALS)} for one in outputs[name]]
     return outputs
 
 

@@ -8,8 +8,7 @@ from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.prediction.input_sentence import InputSentence, Problem
 from structkd_plugin.prediction.json_sentences import excerpt, json_problem, sentence_of
-from structkd_plugin.prediction.segmentation import sentences_of
-from structkd_plugin.tokenization import TextWord
+from structkd_plugin.prediction.segmentation import split_sentences
 
 # Not `\s`: a no-break space stands inside words.
 _BLANKS = re.compile(r"[ \t]+")
@@ -19,16 +18,13 @@ Parsed = Iterator[Union[InputSentence, Problem]]
 
 def text_sentences(line: str, number: int, language: str) -> Parsed:
     """The sentences of a line of raw text; none of a line without words."""
-    for start, end, words in sentences_of(line, language):
-        # Offsets count from the beginning of the sentence, as its text does.
-        places = [TextWord(text, first - start, last - start) for text, first, last in words] if start else words
+    for start, end, words in split_sentences(line, language):
         yield InputSentence(
             number,
             language,
-            [word.text for word in words],
+            words,
             text=line[start:end],
             offset=start,
-            places=places,
             carried={"line": number, "offset": start},
         )
 
@@ -44,7 +40,8 @@ def json_sentences(line: str, number: int, language: str) -> Parsed:
     if not line.strip():
         return
     try:
-        placed = sentence_of(json.loads(line), language)
+        inputs = json.loads(line)
+        sentence = sentence_of(inputs, language)
     except ConfigurationError as error:
         yield Problem(number, error.message)
     except (ValueError, RecursionError) as error:
@@ -52,11 +49,10 @@ def json_sentences(line: str, number: int, language: str) -> Parsed:
     else:
         yield InputSentence(
             number,
-            placed.language,
-            [word.text for word in placed.words],
-            text=placed.text,
-            places=placed.words,
-            carried=placed.carried,
+            sentence.language,
+            sentence.words,
+            text=sentence.text if "text" in inputs else None,
+            carried=sentence.carried,
         )
 
 

@@ -13,7 +13,7 @@ from typing import Iterator, List, NamedTuple, Optional
 
 from spacy.pipeline import Sentencizer
 
-from structkd_plugin.tokenization import TextWord, stop_words, text_words
+from structkd_plugin.tokenization import TextWord, placed_words, split_words, stop_words, word_starts
 
 _ELLIPSIS = "\u2026"
 _TERMINATORS = frozenset([*Sentencizer.default_punct_chars, _ELLIPSIS])
@@ -30,8 +30,6 @@ _CONTINUATIONS = frozenset(",;:\u060c\u061b\u3001\uff0c\uff1a\uff1b")
 
 _LINE_END = re.compile("\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _PARAGRAPH_END = "\u2029"
-# Without any of these a text is one sentence.
-_MAY_END = re.compile(f"{_LINE_END.pattern}|[{re.escape(_MARKS)}]")
 # Words that end otherwise say nothing of the sentence.
 _MARKS_AND_CLOSERS = frozenset(_MARKS + _CLOSERS)
 
@@ -67,6 +65,14 @@ class TextSentence(NamedTuple):
     words: List[TextWord]
 
 
+class PlainSentence(NamedTuple):
+    """As `TextSentence`, but its words are without their places."""
+
+    start: int
+    end: int
+    words: List[str]
+
+
 class _Mark(Enum):
     """What a mark at the end of a word, or the word that it is, says of the sentence."""
 
@@ -96,25 +102,39 @@ def sentences_of(text: str, language: str, line_breaks: bool = False) -> List[Te
 
     `List[TextSentence]` : from left to right; none for a text without anything visible.
     """
-    words = text_words(text, language)
-    if words and not _MAY_END.search(text):
-        return [TextSentence(words[0].start, words[-1].end, words)]
-    starts = [*_Scan(text, words, language, line_breaks).starts(), len(words)]
-    return [TextSentence(words[first].start, words[end - 1].end, words[first:end]) for first, end in pairwise(starts)]
+    found = []
+    for start, end, words in split_sentences(text, language, line_breaks):
+        found.append(TextSentence(start, end, placed_words(text, words, start)))
+    return found
+
+
+def split_sentences(text: str, language: str, line_breaks: bool = False) -> List[PlainSentence]:
+    """The sentences that `sentences_of` gives, their words without their places, which takes less time."""
+    words = split_words(text, language)
+    if not words:
+        return []
+    # Nothing that is printed is a line end.
+    if text.isprintable() and _MARKS_AND_CLOSERS.isdisjoint([word[-1] for word in words]):
+        # Around the words there is nothing visible, so that the last one is where it is found last.
+        return [PlainSentence(text.index(words[0]), text.rindex(words[-1]) + len(words[-1]), words)]
+    scan = _Scan(text, words, language, line_breaks)
+    bounds = pairwise([*scan.starts(), len(words)])
+    return [PlainSentence(scan.begins[first], scan.ends[end - 1], words[first:end]) for first, end in bounds]
 
 
 class _Scan:
-    """Goes once through the words of a text."""
+    """Goes once through the words of a text, and stops at those that may end a sentence and at what follows them."""
 
-    def __init__(self, text: str, words: List[TextWord], language: str, line_breaks: bool) -> None:
+    def __init__(self, text: str, words: List[str], language: str, line_breaks: bool) -> None:
         self._text = text
         self._words = words
+        # Where each word begins and ends in the text.
+        self.begins = word_starts(text, words)
+        self.ends = [start + len(word) for start, word in zip(self.begins, words, strict=True)]
         self._line_breaks = line_breaks
         self._has_lines = _LINE_END.search(text) is not None
         # What the sentence may end with, if since then there was nothing but what closes.
         self._mark: Optional[_Mark] = None
-        # Whether there was a letter or a digit.
-        self._said = False
         self._frequent = stop_words(language)
         self._with_ordinals = language.lower().replace("_", "-").partition("-")[0] in _WITH_ORDINALS
         self._begin(0)
@@ -122,6 +142,7 @@ class _Scan:
     def starts(self) -> Iterator[int]:
         """The number of the word that each sentence begins with."""
         for number, word in enumerate(self._words):
+            says = word[-1] in _MARKS_AND_CLOSERS
             if number == 0 or (self._has_lines and self._line_ends(number)):
                 self._begin(number)
                 yield number
@@ -133,38 +154,41 @@ class _Scan:
                 if not self._only_marks(word) and self._ends_before(number):
                     self._begin(number)
                     yield number
-            self._mark = self._mark_of(number) if word.text[-1] in _MARKS_AND_CLOSERS else None
+            elif not says:
+                continue
+            self._mark = self._mark_of(number) if says else None
             self._closed = False
             self._note_quotes(word)
-            self._said = self._said or any(map(str.isalnum, word.text))
 
     def _begin(self, number: int) -> None:
         """Forget the sentence before; one begins with word `number`."""
         self._first = number
+        # Whether there was a letter or a digit, among the words up to one.
         self._said = False
+        self._looked_at = number
         self._mark = None
         # Whether a quotation or a bracket was closed since then.
         self._closed = False
         # Of quotation marks that do not show it, whether one is open.
         self._open = False
 
-    def _note_quotes(self, word: TextWord) -> None:
+    def _note_quotes(self, word: str) -> None:
         """Take in a word that may open or close a quotation."""
-        if word.text in _QUOTES:
+        if word in _QUOTES:
             self._open = not self._open
 
     def _line_ends(self, number: int) -> bool:
         """Whether there is a line end before a word that ends a sentence."""
-        ends = _LINE_END.findall(self._text, self._words[number - 1].end, self._words[number].start)
+        ends = _LINE_END.findall(self._text, self.ends[number - 1], self.begins[number])
         return len(ends) > (0 if self._line_breaks else 1) or _PARAGRAPH_END in ends
 
     def _adjacent(self, number: int) -> bool:
         """Whether there is nothing between a word and the one before."""
-        return 0 < number < len(self._words) and self._words[number - 1].end == self._words[number].start
+        return 0 < number < len(self._words) and self.ends[number - 1] == self.begins[number]
 
     def _closes(self, number: int) -> bool:
         """Whether a word after a mark belongs to the sentence because it closes something."""
-        word = self._words[number].text
+        word = self._words[number]
         if word.strip(_CLOSERS):
             return False
         before, after = self._adjacent(number), self._adjacent(number + 1)
@@ -172,17 +196,24 @@ class _Scan:
             return before
         return unicodedata.category(word[0]) in ("Pe", "Pf") or self._open
 
-    def _only_marks(self, word: TextWord) -> bool:
+    def _only_marks(self, word: str) -> bool:
         """Whether a word goes with the mark before, as the second of "?!" does."""
-        core = word.text.rstrip(_CLOSERS)
+        core = word.rstrip(_CLOSERS)
         return core != "" and not core.strip(_MARKS)
+
+    def _said_before(self, number: int) -> bool:
+        """Whether the sentence has a letter or a digit before a word."""
+        while not self._said and self._looked_at < number:
+            self._said = any(map(str.isalnum, self._words[self._looked_at]))
+            self._looked_at += 1
+        return self._said
 
     def _mark_of(self, number: int) -> Optional[_Mark]:
         """What a word says of the sentence, if it is a mark or ends with one."""
-        core = self._words[number].text.rstrip(_CLOSERS)
+        core = self._words[number].rstrip(_CLOSERS)
         stem = core.rstrip(_MARKS)
         marks = core[len(stem) :]
-        if not marks or (not stem and not self._said):
+        if not marks or (not stem and not self._said_before(number)):
             # Dots before the first word end nothing.
             return None
         if marks.strip("." + _ELLIPSIS):
@@ -193,7 +224,7 @@ class _Scan:
         known = bool(stem)
         if not known:
             number -= 1
-            stem = self._words[number].text
+            stem = self._words[number]
         if stem.isdecimal() or _ORDINAL.fullmatch(stem):
             if number == self._first:
                 return _Mark.INSIDE
@@ -204,10 +235,10 @@ class _Scan:
 
     def _ends_before(self, number: int) -> bool:
         """Whether the sentence, after its mark and what closes, ends before a word."""
-        word = self._words[number].text
+        word = self._words[number]
         if self._mark is _Mark.INSIDE or word[0] in _CONTINUATIONS:
             return False
-        if self._adjacent(number) and self._words[number - 1].text.rstrip(_CLOSERS)[-1:] in _NEED_SPACE:
+        if self._adjacent(number) and self._words[number - 1].rstrip(_CLOSERS)[-1:] in _NEED_SPACE:
             return False
         if self._mark is _Mark.SHORT:
             return word[0].isupper() and word.lower() in self._frequent
@@ -216,7 +247,7 @@ class _Scan:
     def _small(self, number: int) -> bool:
         """Whether what follows begins with a small letter."""
         for word in self._words[number : number + _LOOK_AHEAD]:
-            for letter in word.text:
+            for letter in word:
                 if letter.isalnum():
                     return letter.islower()
         return False

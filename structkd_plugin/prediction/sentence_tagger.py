@@ -12,6 +12,7 @@ from allennlp.nn.util import move_to_device
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.crf.spans import SpanProbabilities
 from structkd_plugin.prediction.tagging import PredictedEntity, RankedTags, Tagging
+from structkd_plugin.prediction.unpacked_lstm import UnpackedLstm
 from structkd_plugin.prediction.word_tensors import WordTensors
 from structkd_plugin.tag_schemes import OUTSIDE
 
@@ -66,6 +67,7 @@ class SentenceTagger:
         # How tags write spans; `None` where every word has a label of its own.
         self.label_encoding: Optional[str] = model.label_encoding
         self._tensors = WordTensors(reader, model.vocab)
+        self._encoder = UnpackedLstm.of(model.encoder)
         self._spans = None if self.label_encoding is None else _Spans(self.labels, self.label_encoding)
 
     def tag(
@@ -103,11 +105,12 @@ class SentenceTagger:
         probabilities: List[List[float]] = []
         marginals: Optional[np.ndarray] = None
         with torch.inference_mode():
-            output = self.model(tokens=move_to_device(tensors, device))
+            distribution = self.model.distribution(
+                *self.model.emissions(move_to_device(tensors, device), self._encoder)
+            )
             # (B, T)
-            predicted = output["predicted"]
+            predicted = distribution.argmax
             rows = predicted.cpu().numpy()
-            distribution = self.model.distribution(output["emissions"], output["mask"])
             if tag_probabilities or label_probabilities:
                 # (B, T, L); a probability is none above 1, whatever the rounding
                 marginals_on_device = distribution.marginals.clamp(max=1)

@@ -1,14 +1,13 @@
 """Tagged sentences as lines of a file: JSON, columns, CoNLL-U, or their entities alone."""
 
-import json
 import re
-from itertools import pairwise
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from structkd_plugin.prediction.column_input import ColumnFormat
 from structkd_plugin.prediction.conllu_input import UNSPECIFIED, ConlluLabel
 from structkd_plugin.prediction.input_sentence import InputSentence
-from structkd_plugin.prediction.json_sentences import entity_object, prediction, rounded
+from structkd_plugin.prediction.json_lines import json_line, prediction_line
+from structkd_plugin.prediction.json_sentences import entity_object, prediction
 from structkd_plugin.prediction.tagging import Tagging
 
 OUTPUT_FORMATS = ("jsonl", "conll", "conllu", "entities", "entities-tsv")
@@ -82,13 +81,12 @@ class TaggedOutput:
         """What stands in place of an input that could not be tagged."""
         if self.format != "jsonl":
             return ""
-        return _json_line({"error": message, "file": file, "line": line})
+        return json_line({"error": message, "file": file, "line": line})
 
     def _json(self, sentence: InputSentence, tagging: Tagging, place: Place) -> str:
         if sentence.source is not None and not sentence.words:
             return ""
-        found = prediction(sentence.placed(), tagging, self._labels, self._all_labels, self._k_best)
-        return _json_line(rounded(found))
+        return prediction_line(prediction(sentence, tagging, self._labels, self._all_labels, self._k_best))
 
     def _column_lines(self, sentence: InputSentence, tagging: Tagging, place: Place) -> str:
         if sentence.source is not None and place.format == "conll":
@@ -123,7 +121,7 @@ class TaggedOutput:
         return "".join(lines) + "\n"
 
     def _entity_lines(self, sentence: InputSentence, tagging: Tagging, place: Place) -> str:
-        return "".join(map(_json_line, self._entities(sentence, tagging, place)))
+        return "".join(map(json_line, self._entities(sentence, tagging, place)))
 
     def _entity_rows(self, sentence: InputSentence, tagging: Tagging, place: Place) -> str:
         rows = []
@@ -137,28 +135,17 @@ class TaggedOutput:
         """The entities of a sentence; of raw text, the offsets count from the beginning of the line."""
         if not tagging.entities:
             return []
-        placed = sentence.placed()
         where = {"file": place.file, "line": sentence.line, "language": sentence.language}
         if "sentence_id" in sentence.carried:
             where["sentence_id"] = sentence.carried["sentence_id"]
         found = []
         for entity in tagging.entities:
-            values = entity_object(placed, entity)
+            values = entity_object(sentence, entity)
             values["start"] += sentence.offset or 0
             values["end"] += sentence.offset or 0
             values["probability"] = round(values["probability"], 6)
             found.append({**where, **values})
         return found
-
-
-def _json_line(value: Dict[str, Any]) -> str:
-    line = json.dumps(value, ensure_ascii=False)
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        # Lone surrogates, which JSON can carry.
-        line = json.dumps(value)
-    return line + "\n"
 
 
 def _sent_id(sentence: InputSentence) -> str:
@@ -168,10 +155,8 @@ def _sent_id(sentence: InputSentence) -> str:
 
 def _adjoining(sentence: InputSentence) -> List[bool]:
     """Of each word whether the next one follows without a space."""
-    places = sentence.places
-    if places is None:
-        return [False] * len(sentence.words)
-    return [*(one.end == after.start for one, after in pairwise(places)), False]
+    starts = sentence.starts
+    return [*(sentence.end(number) == starts[number + 1] for number in range(len(starts) - 1)), False]
 
 
 def _refuse(pattern: "re.Pattern[str]", sentence: InputSentence, format: str, what: str) -> None:

@@ -1,5 +1,6 @@
 """Pieces of input tagged by several processes, in order."""
 
+import gc
 import signal
 import sys
 from collections import deque
@@ -74,6 +75,7 @@ def _begin(tagger: Optional[ChunkTagger], open_tagger: Optional[Callable[[], Chu
     if tagger is None:
         assert open_tagger is not None
         tagger = open_tagger()
+        gc.freeze()
     _tagger = tagger
 
 

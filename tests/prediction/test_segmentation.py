@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structkd_plugin import tokenization
-from structkd_plugin.prediction.segmentation import TextSentence, sentences_of
-from structkd_plugin.tokenization import text_words
+from structkd_plugin.prediction.segmentation import TextSentence, _Scan, sentences_of, split_sentences
+from structkd_plugin.tokenization import split_words, text_words
 
 LANGUAGES = [
     "und",
@@ -113,6 +113,37 @@ def test_nothing_is_lost_and_offsets_are_those_of_the_text(text: str, language: 
     assert not visible(text[end:])
     assert (found == []) == (not visible(text))
     assert sentences_of(text, language, line_breaks) == found
+    assert split_sentences(text, language, line_breaks) == [
+        (sentence.start, sentence.end, [word.text for word in sentence.words]) for sentence in found
+    ]
+
+
+# Most have nothing that ends a sentence.
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(
+        st.sampled_from([*"abXY5", " ", "a ", "\u200b", "\u00a0", "\u0301", "\u4f60", ".", "(", "\n", "a.b"]),
+        max_size=12,
+    ).map("".join),
+    st.sampled_from(LANGUAGES),
+    st.booleans(),
+)
+def test_a_text_that_is_not_scanned_is_one_sentence(text: str, language: str, line_breaks: bool) -> None:
+    words = split_words(text, language)
+    found = split_sentences(text, language, line_breaks)
+    scan = _Scan(text, words, language, line_breaks)
+    starts = list(scan.starts())
+    assert [sentence.start for sentence in found] == [scan.begins[number] for number in starts]
+    assert [word for sentence in found for word in sentence.words] == words
+    assert [sentence.end for sentence in found] == [
+        scan.ends[end - 1] for end in [*starts[1:], *([len(words)] if words else [])]
+    ]
+
+
+def test_marks_before_the_first_word_take_a_time_that_grows_no_faster_than_they_do() -> None:
+    begun = time.process_time()
+    assert len(sentences_of(". " * 20_000 + "a", "und")) == 1
+    assert time.process_time() - begun < 5
 
 
 # Written with a bar where a sentence ends.
