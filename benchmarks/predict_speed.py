@@ -287,10 +287,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     )
     parser.add_argument("--output", type=Path, help="folder for the results")
     options = parser.parse_args(argv)
+    # Before the tests, which are a load themselves.
+    found, warning = measure.environment(("spacy",)), measure.warn_of_load()
     if not options.no_tests and not tests_pass():
         print("the tests of prediction fail: nothing is measured", file=sys.stderr)
         return 1
-    found, warning = measure.environment(("spacy",)), measure.warn_of_load()
     rows: List[Dict[str, Any]] = []
     for size in options.sizes:
         rows += measure_size(size, 640 if options.quick else options.sentences, 1 if options.quick else options.rounds)
