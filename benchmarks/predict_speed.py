@@ -281,7 +281,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--quick", action="store_true", help="few sentences, one round")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--sentences", type=int, default=20_000, help="of `allennlp tag`; slower commands get a tenth")
+    parser.add_argument("--sentences", type=int, default=60_000, help="of `allennlp tag`; slower commands get a tenth")
     parser.add_argument(
         "--no-tests", action="store_true", help="do not run the tests first; no results are written then"
     )
