@@ -334,10 +334,12 @@ def test_studies_that_are_shipped_are_right(file, tmp_path):
 def test_the_paper_s_methods_are_in_the_studies_of_the_paper():
     for name in ("upos", "ner"):
         rows = [row["name"] for row in yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["rows"]]
-        assert rows == [
+        # With teachers and more sentences than the paper has: below.
+        assert rows[:9] == [
             *("Softmax", "Token", "Baseline", "Emission", "Top-K", "Top-WK", "Posterior", "Pos.+Top-WK"),
             "Cross-entropy",
         ]
+        assert all(row.endswith("text") for row in rows[9:])
 
 
 @pytest.mark.parametrize("name", ["plan", "cut", "train", "results"])
