@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import Archive, load_archive
+from allennlp.modules.seq2seq_encoders import GatedCnnEncoder
+from allennlp.modules.seq2vec_encoders import CnnHighwayEncoder
 from allennlp.nn.util import move_to_device
 
 from structkd_plugin.crf import LinearChainCRF
@@ -20,6 +22,8 @@ from structkd_plugin.tag_schemes import OUTSIDE
 WINDOW = 32
 # Words of a batch, padding counted: fewer sentences are computed at once where they are long.
 _MOST_WORDS = 16_384
+# Parts of AllenNLP for which padding is not nothing.
+_LOOK_AT_PADDING = (CnnHighwayEncoder, GatedCnnEncoder)
 
 
 class Words(NamedTuple):
@@ -68,6 +72,7 @@ class SentenceTagger:
         self.label_encoding: Optional[str] = model.label_encoding
         self._tensors = WordTensors(reader, model.vocab)
         self._encoder = UnpackedLstm.of(model.encoder)
+        self._one_by_one = any(isinstance(part, _LOOK_AT_PADDING) for part in model.modules())
         self._spans = None if self.label_encoding is None else _Spans(self.labels, self.label_encoding)
 
     def tag(
@@ -79,7 +84,8 @@ class SentenceTagger:
         entities: bool = True,
     ) -> List[Tagging]:
         """
-        What the tagger says of sentences, computed as one batch.
+        What the tagger says of sentences, computed as one batch; one by one if the model has a part that looks at
+        padding, with which a sentence would depend on those beside it.
 
         # Parameters
 
@@ -99,6 +105,9 @@ class SentenceTagger:
         """
         if not sentences:
             return []
+        if self._one_by_one and len(sentences) > 1:
+            wanted = (label_probabilities, k_best, tag_probabilities, entities)
+            return [tagging for sentence in sentences for tagging in self.tag([sentence], *wanted)]
         lengths = [len(words) for words, _ in sentences]
         tensors = self._tensors.tensors([words for words, _ in sentences], [language for _, language in sentences])
         device = next(self.model.parameters()).device

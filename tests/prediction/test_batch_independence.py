@@ -178,21 +178,7 @@ def assert_same(found: List[Tagging], expected: List[Tagging]) -> None:
         assert [ranked.tags for ranked in one.k_best] == [ranked.tags for ranked in other.k_best]
 
 
-@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
-@pytest.mark.parametrize("name", STUDENTS)
-def test_a_sentence_is_tagged_the_same_alone_and_among_others(folder: Path, name: str) -> None:
-    # AllenNLP takes configurations apart.
-    tagger = make_tagger(folder, *copy.deepcopy(STUDENTS[name]))
-    sentences = drawn(seed=5)
-    alone = [tagger.tag([sentence], label_probabilities=True, k_best=2)[0] for sentence in sentences]
-    assert len({tag for tagging in alone for tag in tagging.tags}) > 1
-    assert_same(tagger.tag(sentences, label_probabilities=True, k_best=2), alone)
-    assert_same(tagger.tag(sentences[::-1], label_probabilities=True, k_best=2)[::-1], alone)
-    for size in (2, 3):
-        assert_same(list(tagger.stream(sentences, size, label_probabilities=True, k_best=2)), alone)
-
-
-# Parts of AllenNLP that look at padding, which docs/prediction.md advises against.
+# Parts of AllenNLP that look at padding: sentences are tagged one by one.
 DEPENDENT: Dict[str, Any] = {
     "cnn-highway": (
         {"characters": character_ids(min_padding_length=3)},
@@ -219,9 +205,25 @@ DEPENDENT: Dict[str, Any] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("name", [*STUDENTS, *DEPENDENT])
+def test_a_sentence_is_tagged_the_same_alone_and_among_others(folder: Path, name: str) -> None:
+    # AllenNLP takes configurations apart.
+    tagger = make_tagger(folder, *copy.deepcopy({**STUDENTS, **DEPENDENT}[name]))
+    sentences = drawn(seed=5)
+    alone = [tagger.tag([sentence], label_probabilities=True, k_best=2)[0] for sentence in sentences]
+    assert len({tag for tagging in alone for tag in tagging.tags}) > 1
+    assert_same(tagger.tag(sentences, label_probabilities=True, k_best=2), alone)
+    assert_same(tagger.tag(sentences[::-1], label_probabilities=True, k_best=2)[::-1], alone)
+    for size in (2, 3):
+        assert_same(list(tagger.stream(sentences, size, label_probabilities=True, k_best=2)), alone)
+
+
 @pytest.mark.parametrize("name", DEPENDENT)
-def test_the_parts_that_are_advised_against_do_depend_on_the_batch(folder: Path, name: str) -> None:
+def test_without_care_some_parts_depend_on_the_batch(folder: Path, name: str) -> None:
     tagger = make_tagger(folder, *copy.deepcopy(DEPENDENT[name]))
+    assert tagger._one_by_one
+    tagger._one_by_one = False
     sentences = drawn(seed=5)
     alone = [tagger.tag([sentence], label_probabilities=True)[0].label_probabilities for sentence in sentences]
     together = [tagging.label_probabilities for tagging in tagger.tag(sentences, label_probabilities=True)]
