@@ -4,8 +4,9 @@ Memory of `allennlp tag` on a large file: it must not grow with the file.
     python -m benchmarks.tag_memory [--lines N] [--processes N ...] [--output FOLDER]
 
 A file of N lines, each a short sentence, is tagged from text to columns by a command of its own with the student of
-training_configs, untrained. While it runs, the memory of its process and of all processes below is looked at: the
-share of each in what they have together (PSS), added up. Nothing is timed: other work may go on.
+training_configs, untrained. While it runs, the memory of its process and of all processes below is looked at: what is
+not in files, the share of each in what they have together (Pss_Anon), added up. Files, as those of torch, may be
+shared with whatever else runs, and come and go with it. Nothing is timed: other work may go on.
 
 Exits with 1 if memory at the end is more than `GROWTH` MiB above what it was after a tenth of the time.
 """
@@ -70,7 +71,7 @@ def memory_of(root: int) -> Optional[Sample]:
             rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
         except OSError:
             continue
-        pss = next((line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")), None)
+        pss = next((line.split()[1] for line in rollup.splitlines() if line.startswith("Pss_Anon:")), None)
         if pss is not None:
             total += int(pss)
             number += 1
