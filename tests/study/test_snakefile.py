@@ -161,7 +161,7 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
     assert re.search(r"^\| Top-WK \(3\) \| \d+\.\d\d ± \d+\.\d\d", text, re.MULTILINE)
     assert "≥" in text
     assert (out / "report" / "report.md").exists()
-    assert "Top-WK (3) against Baseline" in (out / "comparison.txt").read_text()
+    assert "Top-WK (3) (2 seeds) against Baseline (2 seeds)" in (out / "comparison.txt").read_text()
     assert len((out / "data" / "de" / "train.conllu").read_text().strip().split("\n\n")) == 60
     manifest = json.loads((out / "stores" / "crf" / "de" / "manifest.main.json").read_text())
     assert manifest["teacher"]["k_best"] == 3
