@@ -83,7 +83,8 @@ def in_training(out):
 
 def finished(out):
     """Archives of teachers that something else has been begun with, so that Snakemake knows them to be complete."""
-    languages = {file.stem.rpartition("_")[2] for file in out.glob("logs/*_teacher_crf_*.log")}
+    # Not those of unlabelled sentences: zero-shot languages have no teacher.
+    languages = {file.stem.rpartition("_")[2] for file in out.glob("logs/s[tc]ore_teacher_crf_*.log")}
     return [out / "teachers" / "crf" / language / "model.tar.gz" for language in sorted(languages)]
 
 
