@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structkd_plugin import tokenization
-from structkd_plugin.tokenization import text_words, without_surrogates
+from structkd_plugin.tokenization import text_words, without_surrogates, word_starts
 
 # White space, line ends, invisible characters, combining marks, parts of emoji, halves of characters.
 AWKWARD = (
@@ -144,6 +144,22 @@ def test_white_space_before_a_mark_that_belongs_to_what_is_before_it_is_in_no_wo
         found = text_words(f"a{space}{mark}b", language)
         assert not any(character.isspace() for word in found for character in word.text)
         assert [word.text.strip(mark) for word in found] == ["a", "b"]
+
+
+@given(
+    st.lists(st.tuples(st.text("ab.", min_size=1, max_size=3), st.sampled_from(["", " ", "  ", "\n", " \xa0"]))),
+    st.text("ab ", max_size=3),
+    st.text("ab ", max_size=3),
+    st.booleans(),
+)
+def test_words_are_where_they_are_found_first_however_they_are_separated(pieces, before, after, single) -> None:
+    pieces = [(word, " " if single else space) for word, space in pieces]
+    text = before
+    expected = []
+    for word, space in pieces:
+        expected.append(len(text))
+        text += word + space
+    assert word_starts(text + after, [word for word, _ in pieces], len(before)) == expected
 
 
 def test_what_was_split_before_is_split_the_same_way() -> None:

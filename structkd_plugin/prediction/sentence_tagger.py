@@ -114,9 +114,9 @@ class SentenceTagger:
         probabilities: List[List[float]] = []
         marginals: Optional[np.ndarray] = None
         with torch.inference_mode():
-            distribution = self.model.distribution(
-                *self.model.emissions(move_to_device(tensors, device), self._encoder)
-            )
+            # The model may have been moved since it was opened.
+            encoder = self._encoder if device.type == "cpu" else None
+            distribution = self.model.distribution(*self.model.emissions(move_to_device(tensors, device), encoder))
             # (B, T)
             predicted = distribution.argmax
             rows = predicted.cpu().numpy()

@@ -7,7 +7,7 @@ from structkd_plugin.prediction.column_input import ColumnFormat
 from structkd_plugin.prediction.conllu_input import UNSPECIFIED, ConlluLabel
 from structkd_plugin.prediction.input_sentence import InputSentence
 from structkd_plugin.prediction.json_lines import json_line, prediction_line
-from structkd_plugin.prediction.json_sentences import entity_object, prediction
+from structkd_plugin.prediction.json_sentences import DECIMALS, entity_object, prediction
 from structkd_plugin.prediction.tagging import Tagging
 
 OUTPUT_FORMATS = ("jsonl", "conll", "conllu", "entities", "entities-tsv")
@@ -143,7 +143,7 @@ class TaggedOutput:
             values = entity_object(sentence, entity)
             values["start"] += sentence.offset or 0
             values["end"] += sentence.offset or 0
-            values["probability"] = round(values["probability"], 6)
+            values["probability"] = round(values["probability"], DECIMALS)
             found.append({**where, **values})
         return found
 

@@ -26,14 +26,14 @@ class UnpackedLstm:
 
     @classmethod
     def of(cls, encoder: Any) -> Optional["UnpackedLstm"]:
-        """What gives the same as a model's encoder; `None` if there is no such thing."""
+        """What gives the same as a model's encoder, on the CPU; `None` if there is no such thing."""
         if type(encoder) is not LstmSeq2SeqEncoder or encoder.stateful:
             return None
         lstm = encoder._module
         if type(lstm) is not torch.nn.LSTM or not lstm.batch_first or lstm.proj_size:
             return None
         assert isinstance(lstm, torch.nn.LSTM)
-        return cls(lstm) if next(lstm.parameters()).device.type == "cpu" else None
+        return cls(lstm)
 
     def __call__(self, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
