@@ -333,6 +333,8 @@ def _languages(path: Any, reader: Mapping[str, Any]) -> Optional[FrozenSet[str]]
         # What is unknown of one part is unknown of the whole.
         known = [languages for languages in found if languages is not None]
         return frozenset(chain.from_iterable(known)) if len(known) == len(found) else None
+    if reader.get("type") == "structkd_recombined":
+        return _languages(path, reader.get("reader") or {})
     if isinstance(path, Mapping):
         return frozenset(map(str, path))
     language = reader.get("language")

@@ -6,6 +6,7 @@ from structkd_plugin.readers.conllu_reader import ConlluReader
 from structkd_plugin.readers.language_sampling import ExponentialSampling, LanguageSampling
 from structkd_plugin.readers.mixture_reader import MixtureReader
 from structkd_plugin.readers.plain_text_reader import PlainTextReader
+from structkd_plugin.readers.recombined_reader import RecombinedReader
 from structkd_plugin.readers.sentence import Sentence
 from structkd_plugin.readers.sentence_key import sentence_key
 from structkd_plugin.readers.sentence_reader import SentenceReader
@@ -19,6 +20,7 @@ __all__ = [
     "LanguageSampling",
     "MixtureReader",
     "PlainTextReader",
+    "RecombinedReader",
     "Sentence",
     "SentenceReader",
     "ShardedReader",

@@ -7,7 +7,7 @@ from allennlp.data.dataset_readers.dataset_reader import DatasetReader
 from allennlp.data.token_indexers.token_indexer import TokenIndexer
 
 from structkd_plugin.readers.sentence import Sentence
-from structkd_plugin.readers.sharded_reader import ShardedReader
+from structkd_plugin.readers.sharded_reader import ShardedReader, checked_part
 
 
 @DatasetReader.register("structkd_mixture")
@@ -33,7 +33,6 @@ class MixtureReader(ShardedReader):
 
     def __init__(
         self,
-        # `DatasetReader`, the class that readers are registered with, is what FromParams can build.
         readers: Dict[str, DatasetReader],
         token_indexers: Optional[Dict[str, TokenIndexer]] = None,
         shard: bool = True,
@@ -41,19 +40,7 @@ class MixtureReader(ShardedReader):
     ) -> None:
         if not readers:
             raise ConfigurationError("the mixture has no readers; name at least one")
-        parts: Dict[str, ShardedReader] = {}
-        for name, reader in readers.items():
-            if not isinstance(reader, ShardedReader):
-                raise ConfigurationError(
-                    f"reader {name!r} of the mixture is a {type(reader).__name__}, which yields no sentences; "
-                    "a mixture is made of readers whose type begins with structkd_"
-                )
-            if reader.makes_its_own_instances:
-                raise ConfigurationError(
-                    f"reader {name!r} of the mixture has token_indexers or shard of its own, which would have no "
-                    "effect; give them to the mixture"
-                )
-            parts[name] = reader
+        parts = {name: checked_part(reader, f"reader {name!r}", "the mixture") for name, reader in readers.items()}
         super().__init__(token_indexers, next(iter(parts.values())).language, shard, max_instances)
         self._readers = parts
 

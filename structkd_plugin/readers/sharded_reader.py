@@ -165,3 +165,31 @@ class ShardedReader(CheckedOptions, DatasetReader):
             return self.shard_iterable(sentences)
         worker = self.get_worker_info()
         return sentences if worker is None else islice(sentences, worker.id, None, worker.num_workers)
+
+
+def checked_part(reader: DatasetReader, name: str, whole: str) -> ShardedReader:
+    """
+    A reader whose sentences another one, the whole, makes instances of.
+
+    # Parameters
+
+    reader : `DatasetReader`
+        The class that readers are registered with is what FromParams can build.
+    name, whole : `str`, `str`
+        What the two are called in a message.
+
+    # Raises
+
+    `ConfigurationError` : if it yields no sentences, or was told how to make instances.
+    """
+    if not isinstance(reader, ShardedReader):
+        raise ConfigurationError(
+            f"{name} of {whole} is a {type(reader).__name__}, which yields no sentences; give one whose type begins "
+            "with structkd_"
+        )
+    if reader.makes_its_own_instances:
+        raise ConfigurationError(
+            f"{name} of {whole} has token_indexers or shard of its own, which would have no effect; give them to "
+            f"{whole}"
+        )
+    return reader

@@ -16,6 +16,7 @@ STUDIES = sorted(FOLDER.glob("*.yaml"))
 BASELINE = {"name": "Baseline", "config": "training_configs/baseline.jsonnet", "teachers": "none"}
 POSTERIOR = {"name": "Posterior", "config": "training_configs/posterior.jsonnet"}
 TEXT = {"files": "fixtures/text/{language}.txt", "languages": ["en", "nl"]}
+RECOMBINED = {"reader": {"type": "structkd_conllu", "label": None}, "sentences": 9}
 TOP_WK = {"name": "Top-WK", "config": "training_configs/top_wk.jsonnet"}
 
 
@@ -119,6 +120,19 @@ def evaluated(study, *names):
         (
             {"unlabelled": TEXT, "rows": [BASELINE, {**POSTERIOR, "unlabelled": ["de"]}]},
             r"rows, Posterior: unlabelled is \['de'\], but must be true or a list of en, nl",
+        ),
+        ({"recombined": {"sentences": 9}}, "recombined.reader is missing, as in {sentences: 900, reader: {type: str"),
+        ({"recombined": {"reader": {"type": "x"}}}, "recombined.sentences is missing, as in"),
+        ({"recombined": {**RECOMBINED, "sentences": 0}}, "recombined.sentences is 0, but must be a whole number"),
+        ({"recombined": {**RECOMBINED, "languages": ["nl"]}}, "recombined.languages has nl, which is not trained on"),
+        ({"recombined": {**RECOMBINED, "words": 1}}, "recombined.words is no key of a study; there are languages"),
+        (
+            {"rows": [BASELINE, {**POSTERIOR, "recombined": True}]},
+            "rows, Posterior: recombined is given, but the study has",
+        ),
+        (
+            {"recombined": RECOMBINED, "rows": [BASELINE, {**POSTERIOR, "recombined": ["nl"]}]},
+            r"rows, Posterior: recombined is \['nl'\], but must be true or a list of de, en",
         ),
         ({"frozen_encoder": {"type": "x"}}, "frozen_encoder.size is missing, as in {type: universal_sentence_encoder"),
         ({"baseline": "Base"}, "baseline is 'Base', but the rows are Baseline, Posterior: name one of them"),
@@ -297,6 +311,30 @@ class TestConfigurations:
         assert json.loads(plan.teachers_together(study, "crf"))["members"] == [
             {"type": "structkd", "path": f"{folder}/teachers/crf/{language}/model.tar.gz"} for language in ("de", "en")
         ]
+
+    def test_recombined_sentences_are_of_the_rows_that_ask_for_them(self, tmp_path):
+        rows = [BASELINE, {**POSTERIOR, "name": "New", "recombined": ["de"]}]
+        rows += [{**POSTERIOR, "name": "Both", "unlabelled": True, "recombined": True}]
+        more = {"unlabelled": TEXT, "recombined": {**RECOMBINED, "new_words": 0.1}}
+        study = plan.study_of(given(output=str(tmp_path), rows=rows, **more))
+        new, both = evaluated(study, "student_new_seed1", "student_both_seed1").values()
+        folder = f"{tmp_path}/small"
+        recombined = {"type": "structkd_recombined", "new_words": 0.1, **RECOMBINED}
+        assert new["dataset_reader"]["readers"]["unlabelled"] == recombined
+        assert new["train_data_path"]["unlabelled"] == {"de": f"{folder}/data/de/train.conllu"}
+        assert both["dataset_reader"]["readers"]["unlabelled"] == {
+            "type": "structkd_mixture",
+            "readers": {"unlabelled": {"type": "structkd_plain_text"}, "recombined": recombined},
+        }
+        assert both["train_data_path"]["unlabelled"] == {
+            "unlabelled": {language: f"{folder}/data/{language}/unlabelled.txt" for language in ("en", "nl")},
+            "recombined": {language: f"{folder}/data/{language}/train.conllu" for language in ("de", "en")},
+        }
+        assert study.stores(study.rows[2]) == {
+            "de": f"{folder}/stores/crf_recombined/de",
+            "en": f"{folder}/stores/crf_unlabelled_recombined/en",
+            "nl": f"{folder}/stores/crf_unlabelled/nl",
+        }
 
 
 def test_imports_are_followed(tmp_path):

@@ -64,8 +64,27 @@ def test_stores_of_unlabelled_sentences_are_planned(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
     # Of German there is nothing more; for Russian all teachers are asked together.
-    expected = {"store": "1", "unlabelled_store": "1", "zero_shot_store": "1", "teachers_together": "1", "data": "9"}
+    expected = {"store": "1", "store_of_more": "1", "zero_shot_store": "1", "teachers_together": "1", "data": "9"}
     assert {name: counts.get(name) for name in expected} == expected
+
+
+def test_stores_of_recombined_sentences_are_planned(tmp_path):
+    content = yaml.safe_load((FOLDER / "fixtures.yaml").read_text(encoding="utf-8"))
+    content["output"] = str(tmp_path / "out")
+    content["unlabelled"] = {"files": "fixtures/text/{language}.txt", "languages": ["en"]}
+    content["recombined"] = {"reader": {"type": "structkd_conllu", "label": None}, "sentences": 50}
+    content["rows"][1]["recombined"] = ["de"]
+    content["rows"][2].update(unlabelled=True, recombined=True)
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = snakemake(study, "--dry-run", "--printshellcmds")
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Nothing is captured that no row learns from; both kinds of English sentences are one store.
+    stores = set(re.findall(r"--output (\S+/stores/\S+)", done.stdout + done.stderr))
+    folder = tmp_path / "out" / "fixtures" / "stores"
+    expected = {"crf/en", "crf_recombined/de", "crf_unlabelled_recombined/en"}
+    assert stores == {str(folder / name) for name in expected}
+    assert '"type": "structkd_recombined"' in done.stdout + done.stderr
 
 
 def test_a_mistake_is_one_sentence(tmp_path):

@@ -15,6 +15,10 @@ OUTPUT = "runs/study"
 SPLITS = ("train", "dev", "test")
 # Named like a split: the sentences without tags.
 UNLABELLED = "unlabelled"
+# Sentences made of the tagged ones.
+RECOMBINED = "recombined"
+# What stores may hold beside the tagged sentences, as their folders' names end.
+MORE = (UNLABELLED, RECOMBINED, f"{UNLABELLED}_{RECOMBINED}")
 # What a row says that learns from gold tags alone.
 NO_TEACHERS = "none"
 
@@ -28,6 +32,7 @@ _KEYS = (
     "languages",
     "name",
     "output",
+    "recombined",
     "rows",
     "samples",
     "seeds",
@@ -40,8 +45,9 @@ _KEYS = (
     "zero_shot",
 )
 _REQUIRED = ("name", "task", "files", "languages", "teachers", "rows", "baseline")
-_ROW_KEYS = ("config", "k", "name", "options", "teachers", "unlabelled")
+_ROW_KEYS = ("config", "k", "name", "options", "recombined", "teachers", "unlabelled")
 _TEACHER_KEYS = ("config", "options")
+_RECOMBINED_KEYS = ("languages", "new_words", "reader", "sentences")
 _UNLABELLED_KEYS = ("files", "languages", "reader", "sentences", "skip")
 # Beside this file's folder: what adds sentences without tags to a configuration.
 _UNLABELLED_CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "unlabelled.libsonnet")
@@ -87,8 +93,8 @@ class Row(NamedTuple):
         The name of the teachers learnt from; `None` for gold tags alone.
     family, k : `Optional[str]`, `Optional[int]`
         Of a row with `k`: the name it is given in the file, and this row's K.
-    unlabelled : `Sequence[str]`
-        The languages of which it learns from unlabelled sentences too.
+    unlabelled, recombined : `Sequence[str]`
+        The languages of which it learns from unlabelled sentences too, and from recombined ones.
     """
 
     name: str
@@ -99,6 +105,12 @@ class Row(NamedTuple):
     family: Optional[str]
     k: Optional[int]
     unlabelled: Sequence[str] = ()
+    recombined: Sequence[str] = ()
+
+    def more(self, language: str) -> str:
+        """What it learns from of a language beside the tagged sentences: one of `MORE`, or nothing."""
+        kinds = ((UNLABELLED, self.unlabelled), (RECOMBINED, self.recombined))
+        return "_".join(kind for kind, languages in kinds if language in languages)
 
 
 class Teachers(NamedTuple):
@@ -129,6 +141,22 @@ class Unlabelled(NamedTuple):
     sentences: int
 
 
+class Recombined(NamedTuple):
+    """
+    Sentences made of the tagged ones.
+
+    # Parameters
+
+    languages : `Sequence[str]`
+        Of those trained on.
+    reader : `Mapping[str, Any]`
+        The dataset reader that makes them of a file of training sentences.
+    """
+
+    languages: Sequence[str]
+    reader: Mapping[str, Any]
+
+
 class Study(NamedTuple):
     """
     A study whose file was checked.
@@ -157,6 +185,7 @@ class Study(NamedTuple):
         The one that others are compared with.
     frozen_encoder : `Optional[Mapping[str, Any]]`
     unlabelled : `Optional[Unlabelled]`
+    recombined : `Optional[Recombined]`
     samples : `int`
         Of the significance tests and the intervals.
     cuda_device : `int`
@@ -178,6 +207,7 @@ class Study(NamedTuple):
     baseline: Row
     frozen_encoder: Optional[Mapping[str, Any]]
     unlabelled: Optional[Unlabelled]
+    recombined: Optional[Recombined]
     samples: int
     cuda_device: int
 
@@ -233,16 +263,30 @@ class Study(NamedTuple):
         """The folder of a teacher's store."""
         return f"{self.folder}/stores/{teachers}/{language}"
 
-    def unlabelled_store(self, teachers: str, language: str) -> str:
-        """The folder of a store with the unlabelled sentences too: of the language's teacher, or of all together."""
-        return f"{self.folder}/stores/{teachers}_{UNLABELLED}/{language}"
+    def store_of_more(self, teachers: str, more: str, language: str) -> str:
+        """The folder of a store with further sentences, those that `more` names: of one teacher, or of all together."""
+        return f"{self.folder}/stores/{teachers}_{more}/{language}"
+
+    def more_data(self, more: str, language: str) -> List[Tuple[str, Mapping[str, Any]]]:
+        """The files of further sentences of a language, each with the dataset reader that takes no tags of it."""
+        found = []
+        if self.unlabelled is not None and UNLABELLED in more:
+            found.append((self.data(language, UNLABELLED), self.unlabelled.reader))
+        if self.recombined is not None and RECOMBINED in more:
+            found.append((self.data(language, "train"), self.recombined.reader))
+        return found
 
     def stores(self, row: Row) -> Dict[str, str]:
         """The stores that a row learns from, by language."""
         if row.teachers is None:
             return {}
-        found = {language: self.store(row.teachers, language) for language in self.languages}
-        return {**found, **{language: self.unlabelled_store(row.teachers, language) for language in row.unlabelled}}
+        found = {}
+        for language in dict.fromkeys((*self.languages, *row.unlabelled)):
+            more = row.more(language)
+            found[language] = (
+                self.store_of_more(row.teachers, more, language) if more else self.store(row.teachers, language)
+            )
+        return found
 
     def data_of_row(self, row: Row) -> List[str]:
         """What the training of a row reads."""
@@ -251,7 +295,7 @@ class Study(NamedTuple):
 
     def configs_of_row(self, row: Row) -> List[str]:
         """The Jsonnet files that the configuration of a row is made of, apart from the task's."""
-        return [*imported_files(row.config), *([_UNLABELLED_CONFIG] if row.unlabelled else [])]
+        return [*imported_files(row.config), *([_UNLABELLED_CONFIG] if row.unlabelled or row.recombined else [])]
 
     def student(self, row: Row, seed: int) -> str:
         """The folder of a student."""
@@ -320,10 +364,11 @@ def study_of(given: Mapping[str, Any]) -> Study:
     zero_shot = _zero_shot(given.get("zero_shot"), files, corpus, languages)
     teachers = _teachers(given["teachers"])
     unlabelled = _unlabelled(given.get("unlabelled"), corpus, [*languages, *zero_shot])
+    recombined = _recombined(given.get("recombined"), languages)
     students = _mapping("students", given.get("students"))
     _known("students.", students, ("options",))
     shared = _options("students.options", students.get("options"))
-    rows = _rows(given["rows"], shared, teachers, unlabelled)
+    rows = _rows(given["rows"], shared, teachers, unlabelled, recombined)
     baselines = [row for row in rows if row.name == given["baseline"]]
     if not baselines:
         raise StudyError(
@@ -353,6 +398,7 @@ def study_of(given: Mapping[str, Any]) -> Study:
         baseline=baselines[0],
         frozen_encoder=None if frozen is None else _frozen_encoder(frozen),
         unlabelled=unlabelled,
+        recombined=recombined,
         samples=_count("samples", given.get("samples", 10_000), least=100),
         cuda_device=_count("cuda_device", given.get("cuda_device", -1), least=-1),
     )
@@ -402,12 +448,28 @@ def student_text(study: Study, row: Row, seed: int) -> str:
     options: Dict[str, Any] = {"languages": list(study.languages), "seed": seed, **row.options}
     if row.teachers is not None:
         # A folder where there is one for each language in it: shorter to read.
-        options["stores"] = study.stores(row) if row.unlabelled else f"{study.folder}/stores/{row.teachers}"
-    if row.unlabelled and study.unlabelled is not None:
-        options["unlabelled"] = {language: study.data(language, UNLABELLED) for language in row.unlabelled}
-        options["unlabelled_reader"] = study.unlabelled.reader
-        return _config_text(study, row.config, options, _UNLABELLED_CONFIG)
-    return _config_text(study, row.config, options)
+        more = row.unlabelled or row.recombined
+        options["stores"] = study.stores(row) if more else f"{study.folder}/stores/{row.teachers}"
+    parts = _more_parts(study, row)
+    if not parts:
+        return _config_text(study, row.config, options)
+    if len(parts) == 1:
+        ((options["unlabelled_reader"], options["unlabelled"]),) = parts.values()
+    else:
+        readers = {name: reader for name, (reader, _) in parts.items()}
+        options["unlabelled_reader"] = {"type": "structkd_mixture", "readers": readers}
+        options["unlabelled"] = {name: files for name, (_, files) in parts.items()}
+    return _config_text(study, row.config, options, _UNLABELLED_CONFIG)
+
+
+def _more_parts(study: Study, row: Row) -> Dict[str, Tuple[Mapping[str, Any], Dict[str, str]]]:
+    """For each kind of further sentences of a row: their reader and, by language, their files."""
+    parts: Dict[str, Tuple[Mapping[str, Any], Dict[str, str]]] = {}
+    for kind, languages in ((UNLABELLED, row.unlabelled), (RECOMBINED, row.recombined)):
+        for language in languages:
+            ((file, reader),) = study.more_data(kind, language)
+            parts.setdefault(kind, (reader, {}))[1][language] = file
+    return parts
 
 
 def teachers_together(study: Study, teachers: str) -> str:
@@ -499,13 +561,17 @@ def _relative(file: str, folder: str) -> str:
 
 
 def _rows(
-    given: Any, shared: Mapping[str, Any], teachers: Mapping[str, Teachers], unlabelled: Optional[Unlabelled]
+    given: Any,
+    shared: Mapping[str, Any],
+    teachers: Mapping[str, Teachers],
+    unlabelled: Optional[Unlabelled],
+    recombined: Optional[Recombined],
 ) -> List[Row]:
     if not isinstance(given, list) or not given:
         raise StudyError("rows is a list of rows, each with name and config")
     rows: List[Row] = []
     for number, row in enumerate(given, 1):
-        rows += _expanded(f"rows, number {number}", row, shared, teachers, unlabelled)
+        rows += _expanded(f"rows, number {number}", row, shared, teachers, unlabelled, recombined)
     for key, values in (("name", [row.name for row in rows]), ("name in files", [row.slug for row in rows])):
         for value in values:
             if values.count(value) > 1:
@@ -519,6 +585,7 @@ def _expanded(
     shared: Mapping[str, Any],
     teachers: Mapping[str, Teachers],
     unlabelled: Optional[Unlabelled],
+    recombined: Optional[Recombined],
 ) -> List[Row]:
     """The rows of one entry: one for each K where it has several."""
     if not isinstance(given, Mapping):
@@ -536,11 +603,17 @@ def _expanded(
         known = ", ".join((*teachers, NO_TEACHERS))
         raise StudyError(f"{where}: teachers is {of_row!r}, but must be one of {known}")
     learnt_from = None if of_row == NO_TEACHERS else of_row
-    texts = _unlabelled_of_row(where, given.get("unlabelled", False), learnt_from, unlabelled)
+    more = [
+        _more_of_row(where, kind, given.get(kind, False), learnt_from, languages)
+        for kind, languages in (
+            (UNLABELLED, None if unlabelled is None else list(unlabelled.files)),
+            (RECOMBINED, None if recombined is None else recombined.languages),
+        )
+    ]
     if given.get("k") is None:
         if options.get("labellings") == "legal" and not isinstance(options.get("k"), int):
             raise StudyError(f"{where}: labellings is legal, so that k must be given: stores hold the K best")
-        return [Row(name, _slug(name), config, options, learnt_from, None, None, texts)]
+        return [Row(name, _slug(name), config, options, learnt_from, None, None, *more)]
     if "k" in options:
         raise StudyError(f"{where}: k is given twice, for the row and in options")
     several = isinstance(given["k"], list)
@@ -556,7 +629,8 @@ def _expanded(
             teachers=learnt_from,
             family=name,
             k=k,
-            unlabelled=texts,
+            unlabelled=more[0],
+            recombined=more[1],
         )
         for k in ks
     ]
@@ -583,21 +657,20 @@ def _teachers(given: Any) -> Dict[str, Teachers]:
     return found
 
 
-def _unlabelled_of_row(
-    where: str, given: Any, teachers: Optional[str], unlabelled: Optional[Unlabelled]
+def _more_of_row(
+    where: str, kind: str, given: Any, teachers: Optional[str], languages: Optional[Sequence[str]]
 ) -> Sequence[str]:
+    """The languages of which a row has further sentences of a kind, of those that the study has them of."""
     if given is False:
         return ()
-    if unlabelled is None:
-        raise StudyError(f"{where}: unlabelled is given, but the study has no unlabelled files: add the key unlabelled")
+    if languages is None:
+        raise StudyError(f"{where}: {kind} is given, but the study has no {kind} sentences: add the key {kind}")
     if teachers is None:
-        raise StudyError(f"{where}: unlabelled needs teachers: there is nothing else to learn from it")
+        raise StudyError(f"{where}: {kind} needs teachers: there is nothing else to learn from it")
     if given is True:
-        return list(unlabelled.files)
-    if not isinstance(given, list) or not given or any(language not in unlabelled.files for language in given):
-        raise StudyError(
-            f"{where}: unlabelled is {given!r}, but must be true or a list of {', '.join(unlabelled.files)}"
-        )
+        return languages
+    if not isinstance(given, list) or not given or any(language not in languages for language in given):
+        raise StudyError(f"{where}: {kind} is {given!r}, but must be true or a list of {', '.join(languages)}")
     return given
 
 
@@ -624,6 +697,32 @@ def _unlabelled(given: Any, corpus: Optional[str], languages: Sequence[str]) -> 
         _count("unlabelled.skip", described.get("skip", 0), least=0),
         _count("unlabelled.sentences", described.get("sentences", 0), least=0),
     )
+
+
+def _recombined(given: Any, languages: Sequence[str]) -> Optional[Recombined]:
+    if given is None:
+        return None
+    described = _mapping("recombined", given)
+    _known("recombined.", described, _RECOMBINED_KEYS)
+    for key in ("reader", "sentences"):
+        if described.get(key) is None:
+            raise StudyError(
+                f"recombined.{key} is missing, as in {{sentences: 900, reader: {{type: structkd_conllu, label: null}}}}"
+            )
+    named = _languages(described.get("languages", list(languages)), "recombined.languages")
+    for language in named:
+        if language not in languages:
+            raise StudyError(
+                f"recombined.languages has {language}, which is not trained on: there are no sentences to recombine"
+            )
+    reader = {
+        "type": "structkd_recombined",
+        "reader": _mapping("recombined.reader", described["reader"]),
+        "sentences": _count("recombined.sentences", described["sentences"], least=1),
+    }
+    if described.get("new_words") is not None:
+        reader["new_words"] = described["new_words"]
+    return Recombined(named, reader)
 
 
 def _zero_shot(given: Any, files: str, corpus: Optional[str], languages: Sequence[str]) -> Dict[str, str]:

@@ -249,13 +249,14 @@ def _teacher_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
 
 
 def _store_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
-    """By language; those of unlabelled sentences apart."""
-    teachers = {language: plan.teacher_name(name, language) for language in study.languages}
-    costs = {language: _cost(study.benchmark(f"store_{teacher}")) for language, teacher in teachers.items()}
-    unlabelled = {language for row in study.rows if row.teachers == name for language in row.unlabelled}
-    for language in sorted(unlabelled):
-        teacher = plan.teacher_name(name, language)
-        costs[f"{language}, unlabelled"] = _cost(study.benchmark(f"store_unlabelled_{teacher}"))
+    """By language; those with further sentences apart."""
+    of_rows = [row for row in study.rows if row.teachers == name]
+    needed = {(language, row.more(language)) for row in of_rows for language in study.stores(row)}
+    costs = {}
+    for language, more in sorted(needed):
+        title = f"{language}, {more.replace('_', ' and ')}" if more else language
+        store = f"store_{more}" if more else "store"
+        costs[title] = _cost(study.benchmark(f"{store}_{plan.teacher_name(name, language)}"))
     return costs
 
 
