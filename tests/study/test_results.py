@@ -8,6 +8,8 @@ import pytest
 from tests.study.programs import ROOT, program
 
 plan = program("plan")
+# Which results.py imports.
+program("plots")
 results = program("results")
 
 
@@ -171,3 +173,12 @@ def test_the_program_writes_them(trained, tmp_path, monkeypatch):
     baseline = raw["students"]["Baseline"]
     assert baseline["figures"]["2"] == {"de": 60.0, "en": 50.0, "nl": 25.0}
     assert baseline["cost"]["2"] == {"seconds": 7200.0, "processor": 3600.0, "mebibytes": 1024.0, "resumed": False}
+
+
+def test_drawings_show_every_row_and_the_curve(trained):
+    found = results.drawings(trained, results.read_evaluations(trained))
+    assert list(found) == ["averages.svg", "by_k.svg"]
+    for name in ("Baseline", "Posterior", "Top-WK (1)", "Top-WK (5)", "teachers", "zero-shot languages"):
+        assert f">{name}</text>" in found["averages.svg"], name
+    assert ">Top-WK</text>" in found["by_k.svg"]
+    assert all(svg.count("<svg ") == 1 and svg.endswith("</svg>\n") for svg in found.values())

@@ -1,8 +1,9 @@
 """
 The tables of a study, as Markdown: `results.py STUDY.json OUTPUT.md`, run when everything was trained and evaluated.
 
-Figures are in points (of 100); with several seeds, mean ± standard deviation of a sample. Beside the tables, in
-OUTPUT.json, stands what they are made of: every run's figures and cost, and the versions.
+Figures are in points (of 100); with several seeds, mean ± standard deviation of a sample. Beside the tables stand
+averages.svg and, with several K, by_k.svg; and in OUTPUT.json what all are made of: every run's figures and cost, and
+the versions.
 """
 
 import csv
@@ -15,6 +16,7 @@ from statistics import mean, stdev
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import plan
+import plots
 
 _UNKNOWN = "–"
 _LEVELS = ((0.01, "**"), (0.05, "*"))
@@ -74,12 +76,12 @@ def results(study: plan.Study, evaluations: Evaluations, comparison: Mapping[str
         What `allennlp compare` wrote.
     """
     runs = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
-    metric = "F1 of spans" if evaluations.metric == "f1" else "Accuracy"
     parts = [
         f"# {study.name}",
-        f"{metric} on the test sentences, points; {runs}. "
+        f"{_metric(evaluations)} on the test sentences, points; {runs}. "
         + ("All" if study.train_sentences is None else f"The first {study.train_sentences:,}")
         + " training sentences of each language.",
+        "![Averages by method; the figures are in the tables](averages.svg)",
         "## Languages trained on",
         _main_table(study, evaluations, comparison),
         _marks(study),
@@ -91,7 +93,7 @@ def results(study: plan.Study, evaluations: Evaluations, comparison: Mapping[str
         ]
     curve = _curve(study, evaluations)
     if curve:
-        parts += ["## By K", curve]
+        parts += ["## By K", curve, "![Averages by K](by_k.svg)"]
     parts += ["## Cost", _costs(study)]
     return "\n\n".join(parts) + "\n"
 
@@ -200,13 +202,22 @@ def _marks(study: plan.Study) -> str:
     )
 
 
-def _curve(study: plan.Study, evaluations: Evaluations) -> str:
-    """The average by K, for every method that the study has at several of them."""
+def _metric(evaluations: Evaluations) -> str:
+    return "F1 of spans" if evaluations.metric == "f1" else "Accuracy"
+
+
+def _families(study: plan.Study) -> Dict[str, Dict[int, plan.Row]]:
+    """Every method that the study has with several K: its rows by K."""
     families: Dict[str, Dict[int, plan.Row]] = {}
     for row in study.rows:
         if row.family is not None and row.k is not None:
             families.setdefault(row.family, {})[row.k] = row
-    families = {family: rows for family, rows in families.items() if len(rows) > 1}
+    return {family: rows for family, rows in families.items() if len(rows) > 1}
+
+
+def _curve(study: plan.Study, evaluations: Evaluations) -> str:
+    """The average by K, for every method that the study has at several of them."""
+    families = _families(study)
     if not families:
         return ""
     ks = sorted({k for rows in families.values() for k in rows})
@@ -221,6 +232,29 @@ def _curve(study: plan.Study, evaluations: Evaluations) -> str:
         for k in ks
     ]
     return _markdown(["K", *families], lines)
+
+
+def drawings(study: plan.Study, evaluations: Evaluations) -> Dict[str, str]:
+    """The plots as SVG, by the names of their files."""
+
+    def averages(languages: Sequence[str]) -> Dict[str, List[Optional[float]]]:
+        return {row.name: _averages(evaluations, row, languages) for row in study.rows}
+
+    aim = _average(list(evaluations.teachers[study.needed_teachers()[0]].values()))
+    panels = [plots.Panel("languages trained on", averages(list(study.languages)), aim)]
+    if study.zero_shot:
+        panels.append(plots.Panel("zero-shot languages", averages(list(study.zero_shot)), None))
+    found = {"averages.svg": plots.averages(panels, study.baseline.name, _metric(evaluations)).file}
+    families = _families(study)
+    if families:
+        by_k = {
+            family: {k: _averages(evaluations, row, study.languages) for k, row in rows.items()}
+            for family, rows in families.items()
+        }
+        ks = sorted({k for rows in families.values() for k in rows})
+        baseline = _mean(_averages(evaluations, study.baseline, study.languages))
+        found["by_k.svg"] = plots.curves(ks, by_k, baseline, _metric(evaluations)).file
+    return found
 
 
 def _costs(study: plan.Study) -> str:
@@ -352,13 +386,15 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write OUTPUT.md."""
+    """Write OUTPUT.md and what stands beside it."""
     description, output = arguments
     study = plan.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
     comparison = json.loads(Path(study.folder, "comparison.json").read_text(encoding="utf-8"))
     evaluations = read_evaluations(study)
     raw = json.dumps(raw_figures(study, evaluations), ensure_ascii=False, indent=1) + "\n"
     Path(output).with_suffix(".json").write_text(raw, encoding="utf-8")
+    for name, svg in drawings(study, evaluations).items():
+        Path(output).with_name(name).write_text(svg, encoding="utf-8")
     Path(output).write_text(results(study, evaluations, comparison), encoding="utf-8")
 
 
