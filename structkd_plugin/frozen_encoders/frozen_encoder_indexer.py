@@ -56,7 +56,8 @@ class FrozenEncoderIndexer(TokenIndexer):
         words = tokens[_VECTORS]
         padded = torch.zeros(padding_lengths[_VECTORS], self._encoder.size)
         if words:
-            padded[: len(words)] = torch.from_numpy(self._vectors(words).astype(np.float32))
+            # torch makes them longer several times faster than numpy; it asks for arrays that may be written.
+            padded[: len(words)] = torch.from_numpy(np.require(self._vectors(words), requirements="W"))
         return {_VECTORS: padded}
 
     def _vectors(self, words: List[str]) -> np.ndarray:
