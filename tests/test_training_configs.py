@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ OBJECTIVES = {
     "top_k": KBest,
     "top_wk": KBest,
     "posterior": Posterior,
+    "recombined": Posterior,
     "posterior_top_wk": WeightedSum,
     "cross_entropy": CrossEntropy,
     "self_distillation": CrossEntropy,
@@ -87,6 +89,17 @@ def test_a_weaker_teacher_has_less_data_and_is_one_languages():
 def test_several_teachers_have_weights():
     for entries in teachers_of("several_teachers.jsonnet").values():
         assert [entry.weight for entry in entries] == [2, 1]
+
+
+def test_recombined_sentences_are_of_the_training_files(build):
+    path = ROOT / "training_configs" / "recombined.jsonnet"
+    reader = build(path).trainer.data_loader.reader
+    found = list(reader.all_sentences(json.loads(evaluate_file(str(path)))["train_data_path"]))
+    made = [sentence for sentence in found if sentence.tags is None]
+    assert Counter(sentence.language for sentence in made) == dict.fromkeys(("de", "en", "es", "ru"), 500)
+    files = {sentence.file for sentence in found if sentence.tags is not None}
+    assert {sentence.file for sentence in made} <= files
+    assert {sentence.language for sentence in found if sentence.tags is not None} == {"de", "en", "es", "ru"}
 
 
 class TestZeroShot:

@@ -295,7 +295,9 @@ class Study(NamedTuple):
 
     def configs_of_row(self, row: Row) -> List[str]:
         """The Jsonnet files that the configuration of a row is made of, apart from the task's."""
-        return [*imported_files(row.config), *([_UNLABELLED_CONFIG] if row.unlabelled or row.recombined else [])]
+        # Below the current directory as the others: a moved checkout is no other study.
+        more = [os.path.relpath(_UNLABELLED_CONFIG)] if row.unlabelled or row.recombined else []
+        return [*imported_files(row.config), *more]
 
     def student(self, row: Row, seed: int) -> str:
         """The folder of a student."""
