@@ -37,7 +37,7 @@ def of(function: Any, *arguments: Any, given: Any = ()) -> Any:
         (Model, "structkd-tagger", "did you mean 'structkd_tagger'?"),
         (Model, "structkd_tger", "did you mean 'structkd_tagger'?"),
         (DatasetReader, "structkd_colunm", "did you mean 'structkd_column'?"),
-        (DatasetReader, "zzz", "structkd_plain_text; your own need --include-package with their module"),
+        (DatasetReader, "zzz", "structkd_recombined; your own need --include-package with their module"),
     ],
 )
 def test_an_unknown_component_gets_suggestions(base: Any, name: str, end: str) -> None:

@@ -8,9 +8,8 @@ import pytest
 from tests.study.programs import ROOT, program
 
 plan = program("plan")
-# Which results.py imports.
-program("plots")
 results = program("results")
+plots = program("plots")
 
 
 @pytest.fixture
@@ -163,6 +162,8 @@ def test_the_program_writes_them(trained, tmp_path, monkeypatch):
     }
     (tmp_path / "study.json").write_text(json.dumps(description))
     results.main([str(tmp_path / "study.json"), str(tmp_path / "results.md")])
+    plots.main([str(tmp_path / "study.json"), str(tmp_path)])
+    assert [file.name for file in tmp_path.glob("*.svg")] == ["averages.svg"]
     text = (tmp_path / "results.md").read_text(encoding="utf-8")
     assert text.startswith("# known\n\nAccuracy on the test sentences, points; 2 seeds. All training sentences")
     assert "Zero-shot" not in text
@@ -176,7 +177,7 @@ def test_the_program_writes_them(trained, tmp_path, monkeypatch):
 
 
 def test_drawings_show_every_row_and_the_curve(trained):
-    found = results.drawings(trained, results.read_evaluations(trained))
+    found = plots.drawings(trained, results.read_evaluations(trained))
     assert list(found) == ["averages.svg", "by_k.svg"]
     for name in ("Baseline", "Posterior", "Top-WK (1)", "Top-WK (5)", "teachers", "zero-shot languages"):
         assert f">{name}</text>" in found["averages.svg"], name

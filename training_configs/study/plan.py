@@ -311,6 +311,14 @@ class Study(NamedTuple):
         """The row of a name in files."""
         return next(row for row in self.rows if row.slug == slug)
 
+    def families(self) -> Dict[str, Dict[int, Row]]:
+        """The methods that the study has with several K: their rows by K."""
+        found: Dict[str, Dict[int, Row]] = {}
+        for row in self.rows:
+            if row.family is not None and row.k is not None:
+                found.setdefault(row.family, {})[row.k] = row
+        return {family: rows for family, rows in found.items() if len(rows) > 1}
+
     def needed_teachers(self) -> List[str]:
         """The names of the teachers that rows learn from, and of the first ones, which the table shows in any case."""
         named = {row.teachers for row in self.rows}

@@ -1,6 +1,16 @@
-"""The drawings of a study: its averages, and methods by K. Drawn of the figures that the tables are made of."""
+"""
+The drawings of a study, as SVG: `plots.py STUDY.json FOLDER`, run when everything was trained and evaluated.
 
-from typing import Mapping, NamedTuple, Optional, Sequence
+FOLDER/averages.svg has the averages of all methods, FOLDER/by_k.svg those with several K by K.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
+
+import plan
+import results
 
 from structkd_plugin.presentation.drawing import (
     GRID,
@@ -133,3 +143,39 @@ def curves(
     figure.legend(loc="outside upper left", ncols=3)
     alt = f"Lines of {metric} by K, of {', '.join(families)}; the figures are in the table."
     return drawing(figure, "by_k", f"{metric} by K", alt)
+
+
+def drawings(study: plan.Study, evaluations: results.Evaluations) -> Dict[str, str]:
+    """The SVGs by the names of their files; by_k.svg is there if a method has several K."""
+
+    def by_row(languages: Sequence[str]) -> Dict[str, List[Optional[float]]]:
+        return {row.name: results.averages_of(evaluations, row, languages) for row in study.rows}
+
+    metric = results.metric_name(evaluations)
+    aim = results.average(list(evaluations.teachers[study.needed_teachers()[0]].values()))
+    panels = [Panel("languages trained on", by_row(list(study.languages)), aim)]
+    if study.zero_shot:
+        panels.append(Panel("zero-shot languages", by_row(list(study.zero_shot)), None))
+    found = {"averages.svg": averages(panels, study.baseline.name, metric).file}
+    families = study.families()
+    if families:
+        by_k = {
+            family: {k: results.averages_of(evaluations, row, study.languages) for k, row in rows.items()}
+            for family, rows in families.items()
+        }
+        ks = sorted({k for rows in families.values() for k in rows})
+        baseline = results.average(results.averages_of(evaluations, study.baseline, study.languages))
+        found["by_k.svg"] = curves(ks, by_k, baseline, metric).file
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the files."""
+    description, folder = arguments
+    study = plan.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
+    for name, svg in drawings(study, results.read_evaluations(study)).items():
+        Path(folder, name).write_text(svg, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

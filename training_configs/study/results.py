@@ -1,9 +1,8 @@
 """
 The tables of a study, as Markdown: `results.py STUDY.json OUTPUT.md`, run when everything was trained and evaluated.
 
-Figures are in points (of 100); with several seeds, mean ± standard deviation of a sample. Beside the tables stand
-averages.svg and, with several K, by_k.svg; and in OUTPUT.json what all are made of: every run's figures and cost, and
-the versions.
+Figures are in points (of 100); with several seeds, mean ± standard deviation of a sample. Beside the tables, in
+OUTPUT.json, stands what they are made of: every run's figures and cost, and the versions. plots.py draws the pictures.
 """
 
 import csv
@@ -16,7 +15,6 @@ from statistics import mean, stdev
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import plan
-import plots
 
 _UNKNOWN = "–"
 _LEVELS = ((0.01, "**"), (0.05, "*"))
@@ -78,7 +76,7 @@ def results(study: plan.Study, evaluations: Evaluations, comparison: Mapping[str
     runs = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
     parts = [
         f"# {study.name}",
-        f"{_metric(evaluations)} on the test sentences, points; {runs}. "
+        f"{metric_name(evaluations)} on the test sentences, points; {runs}. "
         + ("All" if study.train_sentences is None else f"The first {study.train_sentences:,}")
         + " training sentences of each language.",
         "![Averages by method; the figures are in the tables](averages.svg)",
@@ -106,16 +104,16 @@ def _main_table(study: plan.Study, evaluations: Evaluations, comparison: Mapping
         of_language = evaluations.teachers[name]
         title = "Teachers" if len(study.needed_teachers()) == 1 else f"Teachers ({name})"
         figures = [of_language[language] for language in languages]
-        rows.append([title, *(_points([figure]) for figure in [*figures, _average(figures)]), ""])
-    baseline = _mean(_averages(evaluations, study.baseline, languages))
+        rows.append([title, *(_points([figure]) for figure in [*figures, average(figures)]), ""])
+    baseline = _mean(averages_of(evaluations, study.baseline, languages))
     for row in study.rows:
         cells = _cells(study, evaluations, comparison, row, languages, "macro_trained")
         # How far a row is on the way from the baseline to its own teachers.
         aims = evaluations.teachers[row.teachers or study.needed_teachers()[0]]
         closed = _gap_closed(
-            _mean(_averages(evaluations, row, languages)),
+            _mean(averages_of(evaluations, row, languages)),
             baseline,
-            _average([aims[language] for language in languages]),
+            average([aims[language] for language in languages]),
         )
         unasked = row == study.baseline or row.teachers is None
         rows.append([*cells, "" if unasked else _UNKNOWN if closed is None else f"{closed:.1f}"])
@@ -149,22 +147,22 @@ def _cells(
     ]
     # Without languages of both kinds there is one average only.
     figure = average if study.zero_shot else "macro"
-    return [*cells, _points(_averages(evaluations, row, languages)) + _mark(comparison, row.name, figure)]
+    return [*cells, _points(averages_of(evaluations, row, languages)) + _mark(comparison, row.name, figure)]
 
 
-def _averages(evaluations: Evaluations, row: plan.Row, languages: Sequence[str]) -> List[Optional[float]]:
+def averages_of(evaluations: Evaluations, row: plan.Row, languages: Sequence[str]) -> List[Optional[float]]:
     """The average over languages of each seed."""
-    return [_average([run[language] for language in languages]) for run in evaluations.students[row.name]]
+    return [average([run[language] for language in languages]) for run in evaluations.students[row.name]]
 
 
-def _average(figures: Sequence[Optional[float]]) -> Optional[float]:
+def average(figures: Sequence[Optional[float]]) -> Optional[float]:
     """Over languages that have a figure, as in `allennlp score` and `compare`."""
     known = [figure for figure in figures if figure is not None]
     return mean(known) if known else None
 
 
 def _mean(figures: Sequence[Optional[float]]) -> Optional[float]:
-    return None if None in figures else _average(figures)
+    return None if None in figures else average(figures)
 
 
 def _gap_closed(reached: Optional[float], baseline: Optional[float], teachers: Optional[float]) -> Optional[float]:
@@ -202,22 +200,14 @@ def _marks(study: plan.Study) -> str:
     )
 
 
-def _metric(evaluations: Evaluations) -> str:
+def metric_name(evaluations: Evaluations) -> str:
+    """What the points are of."""
     return "F1 of spans" if evaluations.metric == "f1" else "Accuracy"
-
-
-def _families(study: plan.Study) -> Dict[str, Dict[int, plan.Row]]:
-    """Every method that the study has with several K: its rows by K."""
-    families: Dict[str, Dict[int, plan.Row]] = {}
-    for row in study.rows:
-        if row.family is not None and row.k is not None:
-            families.setdefault(row.family, {})[row.k] = row
-    return {family: rows for family, rows in families.items() if len(rows) > 1}
 
 
 def _curve(study: plan.Study, evaluations: Evaluations) -> str:
     """The average by K, for every method that the study has at several of them."""
-    families = _families(study)
+    families = study.families()
     if not families:
         return ""
     ks = sorted({k for rows in families.values() for k in rows})
@@ -225,36 +215,13 @@ def _curve(study: plan.Study, evaluations: Evaluations) -> str:
         [
             str(k),
             *(
-                _points(_averages(evaluations, rows[k], study.languages)) if k in rows else ""
+                _points(averages_of(evaluations, rows[k], study.languages)) if k in rows else ""
                 for rows in families.values()
             ),
         ]
         for k in ks
     ]
     return _markdown(["K", *families], lines)
-
-
-def drawings(study: plan.Study, evaluations: Evaluations) -> Dict[str, str]:
-    """The plots as SVG, by the names of their files."""
-
-    def averages(languages: Sequence[str]) -> Dict[str, List[Optional[float]]]:
-        return {row.name: _averages(evaluations, row, languages) for row in study.rows}
-
-    aim = _average(list(evaluations.teachers[study.needed_teachers()[0]].values()))
-    panels = [plots.Panel("languages trained on", averages(list(study.languages)), aim)]
-    if study.zero_shot:
-        panels.append(plots.Panel("zero-shot languages", averages(list(study.zero_shot)), None))
-    found = {"averages.svg": plots.averages(panels, study.baseline.name, _metric(evaluations)).file}
-    families = _families(study)
-    if families:
-        by_k = {
-            family: {k: _averages(evaluations, row, study.languages) for k, row in rows.items()}
-            for family, rows in families.items()
-        }
-        ks = sorted({k for rows in families.values() for k in rows})
-        baseline = _mean(_averages(evaluations, study.baseline, study.languages))
-        found["by_k.svg"] = plots.curves(ks, by_k, baseline, _metric(evaluations)).file
-    return found
 
 
 def _costs(study: plan.Study) -> str:
@@ -386,15 +353,13 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write OUTPUT.md and what stands beside it."""
+    """Write OUTPUT.md and OUTPUT.json."""
     description, output = arguments
     study = plan.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
     comparison = json.loads(Path(study.folder, "comparison.json").read_text(encoding="utf-8"))
     evaluations = read_evaluations(study)
     raw = json.dumps(raw_figures(study, evaluations), ensure_ascii=False, indent=1) + "\n"
     Path(output).with_suffix(".json").write_text(raw, encoding="utf-8")
-    for name, svg in drawings(study, evaluations).items():
-        Path(output).with_name(name).write_text(svg, encoding="utf-8")
     Path(output).write_text(results(study, evaluations, comparison), encoding="utf-8")
 
 
