@@ -125,10 +125,7 @@
   data_loader: {
     batch_sampler: { type: 'bucket', batch_size: experiment.batch_size, sorting_keys: ['tokens'] },
   },
-  validation_data_loader: {
-    // Sentences of like length together: the same figures, with less padding to go through.
-    batch_sampler: { type: 'bucket', batch_size: 4 * experiment.batch_size, sorting_keys: ['tokens'], padding_noise: 0 },
-  },
+  validation_data_loader: { batch_size: 4 * experiment.batch_size },
 
   trainer: {
     num_epochs: experiment.epochs,
