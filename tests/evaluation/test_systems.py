@@ -100,6 +100,13 @@ class TestArchives:
                 },
                 None,
             ),
+            (
+                {
+                    "dataset_reader": {"type": "structkd_recombined", "reader": {"language": "nl"}},
+                    "train_data_path": "x",
+                },
+                {"nl"},
+            ),
         ],
     )
     def test_trained_languages(self, config, languages) -> None:

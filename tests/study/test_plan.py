@@ -125,6 +125,7 @@ def evaluated(study, *names):
         ({"recombined": {"reader": {"type": "x"}}}, "recombined.sentences is missing, as in"),
         ({"recombined": {**RECOMBINED, "sentences": 0}}, "recombined.sentences is 0, but must be a whole number"),
         ({"recombined": {**RECOMBINED, "languages": ["nl"]}}, "recombined.languages has nl, which is not trained on"),
+        ({"recombined": {**RECOMBINED, "new_words": 3}}, "recombined.new_words is 3, but a probability is a number"),
         ({"recombined": {**RECOMBINED, "words": 1}}, "recombined.words is no key of a study; there are languages"),
         (
             {"rows": [BASELINE, {**POSTERIOR, "recombined": True}]},

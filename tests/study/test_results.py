@@ -183,3 +183,14 @@ def test_drawings_show_every_row_and_the_curve(trained):
         assert f">{name}</text>" in found["averages.svg"], name
     assert ">Top-WK</text>" in found["by_k.svg"]
     assert all(svg.count("<svg ") == 1 and svg.endswith("</svg>\n") for svg in found.values())
+
+
+def test_teachers_that_nobody_learns_from_have_no_stores(study):
+    alone = study._replace(rows=[study.baseline])
+    for language in ("de", "en"):
+        write_run(alone, f"teacher_crf_{language}", alone.teacher("crf", language), {language: 0.9}, 1800)
+    for seed in alone.seeds:
+        figures = {"de": 0.7, "en": 0.5, "nl": 0.25}
+        write_run(alone, plan.student_name("baseline", seed), alone.student(alone.baseline, seed), figures, 3600)
+    table = rows(results.results(alone, results.read_evaluations(alone), {"systems": []}), "Cost")
+    assert [title for title in table if title not in ("", "---")] == ["Teachers (crf), 2 in all", "Baseline"]

@@ -730,8 +730,11 @@ def _recombined(given: Any, languages: Sequence[str]) -> Optional[Recombined]:
         "reader": _mapping("recombined.reader", described["reader"]),
         "sentences": _count("recombined.sentences", described["sentences"], least=1),
     }
-    if described.get("new_words") is not None:
-        reader["new_words"] = described["new_words"]
+    new_words = described.get("new_words")
+    if new_words is not None:
+        if isinstance(new_words, bool) or not isinstance(new_words, (int, float)) or not 0 <= new_words <= 1:
+            raise StudyError(f"recombined.new_words is {new_words!r}, but a probability is a number from 0 to 1")
+        reader["new_words"] = new_words
     return Recombined(named, reader)
 
 

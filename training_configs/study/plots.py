@@ -152,7 +152,7 @@ def drawings(study: plan.Study, evaluations: results.Evaluations) -> Dict[str, s
         return {row.name: results.averages_of(evaluations, row, languages) for row in study.rows}
 
     metric = results.metric_name(evaluations)
-    aim = results.average(list(evaluations.teachers[study.needed_teachers()[0]].values()))
+    aim = results.mean_of_known(list(evaluations.teachers[study.needed_teachers()[0]].values()))
     panels = [Panel("languages trained on", by_row(list(study.languages)), aim)]
     if study.zero_shot:
         panels.append(Panel("zero-shot languages", by_row(list(study.zero_shot)), None))
@@ -164,7 +164,7 @@ def drawings(study: plan.Study, evaluations: results.Evaluations) -> Dict[str, s
             for family, rows in families.items()
         }
         ks = sorted({k for rows in families.values() for k in rows})
-        baseline = results.average(results.averages_of(evaluations, study.baseline, study.languages))
+        baseline = results.mean_of_known(results.averages_of(evaluations, study.baseline, study.languages))
         found["by_k.svg"] = curves(ks, by_k, baseline, metric).file
     return found
 

@@ -104,7 +104,7 @@ def _main_table(study: plan.Study, evaluations: Evaluations, comparison: Mapping
         of_language = evaluations.teachers[name]
         title = "Teachers" if len(study.needed_teachers()) == 1 else f"Teachers ({name})"
         figures = [of_language[language] for language in languages]
-        rows.append([title, *(_points([figure]) for figure in [*figures, average(figures)]), ""])
+        rows.append([title, *(_points([figure]) for figure in [*figures, mean_of_known(figures)]), ""])
     baseline = _mean(averages_of(evaluations, study.baseline, languages))
     for row in study.rows:
         cells = _cells(study, evaluations, comparison, row, languages, "macro_trained")
@@ -113,7 +113,7 @@ def _main_table(study: plan.Study, evaluations: Evaluations, comparison: Mapping
         closed = _gap_closed(
             _mean(averages_of(evaluations, row, languages)),
             baseline,
-            average([aims[language] for language in languages]),
+            mean_of_known([aims[language] for language in languages]),
         )
         unasked = row == study.baseline or row.teachers is None
         rows.append([*cells, "" if unasked else _UNKNOWN if closed is None else f"{closed:.1f}"])
@@ -152,17 +152,17 @@ def _cells(
 
 def averages_of(evaluations: Evaluations, row: plan.Row, languages: Sequence[str]) -> List[Optional[float]]:
     """The average over languages of each seed."""
-    return [average([run[language] for language in languages]) for run in evaluations.students[row.name]]
+    return [mean_of_known([run[language] for language in languages]) for run in evaluations.students[row.name]]
 
 
-def average(figures: Sequence[Optional[float]]) -> Optional[float]:
+def mean_of_known(figures: Sequence[Optional[float]]) -> Optional[float]:
     """Over languages that have a figure, as in `allennlp score` and `compare`."""
     known = [figure for figure in figures if figure is not None]
     return mean(known) if known else None
 
 
 def _mean(figures: Sequence[Optional[float]]) -> Optional[float]:
-    return None if None in figures else average(figures)
+    return None if None in figures else mean_of_known(figures)
 
 
 def _gap_closed(reached: Optional[float], baseline: Optional[float], teachers: Optional[float]) -> Optional[float]:
@@ -230,6 +230,9 @@ def _costs(study: plan.Study) -> str:
     resumed = False
     for name in study.needed_teachers():
         for title, costs in (("Teachers", _teacher_costs(study, name)), ("Stores", _store_costs(study, name))):
+            # Of teachers that are only shown, nothing is stored.
+            if not costs:
+                continue
             resumed |= any(cost["resumed"] for cost in costs.values())
             rows.append([f"{title} ({name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
     for row in study.rows:
