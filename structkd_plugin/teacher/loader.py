@@ -337,8 +337,8 @@ def missing_error(absent: Sequence[Mapping[str, Any]], store: TeacherStore) -> C
     return ConfigurationError(
         f"{store.path} has no record of {len(absent)} training sentence{'s' if len(absent) > 1 else ''}, the first "
         f"being {show_sentence(absent[0])}. The store has sentences in {', '.join(store.languages)}. Run "
-        "`allennlp cache-teacher` on the training file with this language, or set `missing` of the callback "
-        'structkd_teacher to "skip".'
+        "`allennlp cache-teacher` on the training file with this language and the options of the reader that training "
+        'uses, or set `missing` of the callback structkd_teacher to "skip".'
     )
 
 

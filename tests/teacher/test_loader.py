@@ -355,7 +355,8 @@ class TestMissing:
         store = write_store(tmp_path / "store", SENTENCES[:2])
         message = (
             r"store has no record of 1 training sentence, the first being 'why' \(en, words.conll:7\). The store has "
-            r"sentences in en. Run `allennlp cache-teacher` on the training file with this language, or set `missing`"
+            r"sentences in en. Run `allennlp cache-teacher` on the training file with this language and the options of "
+            r"the reader that training uses, or set `missing`"
         )
         with pytest.raises(ConfigurationError, match=message):
             first(make(Batches([SENTENCES[:3]]), {"en": store}))
