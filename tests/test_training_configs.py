@@ -246,6 +246,7 @@ def test_unlabelled_sentences_are_added_to_any_configuration(tmp_path):
     }
     readers = raw["dataset_reader"].pop("readers")
     assert readers["unlabelled"] == {"type": "structkd_plain_text"}
+    assert raw["dataset_reader"]["untagged"] == ["unlabelled"]
     # Validation and prediction read as without; what is indexed is the same.
     assert raw["validation_dataset_reader"] == plain["validation_dataset_reader"]
     assert readers["labelled"].pop("sampling") == {"type": "at_least", "sentences": 9}

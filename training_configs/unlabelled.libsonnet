@@ -19,6 +19,8 @@
       labelled: { [name]: tagged[name] for name in std.objectFields(tagged) if name != 'token_indexers' },
       unlabelled: $.unlabelled_reader,
     },
+    // Whatever the files have: a reader that was not told to leave the tags out must not make these gold sentences.
+    untagged: ['unlabelled'],
     token_indexers: tagged.token_indexers,
   },
   validation_dataset_reader: super.dataset_reader { shard: false, sampling:: null },

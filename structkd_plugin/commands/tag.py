@@ -23,7 +23,17 @@ from structkd_plugin.prediction.tagged_output import OUTPUT_FORMATS
 from structkd_plugin.readers.paths import data_files
 
 # What the name of an output file tells of its format.
-_OUTPUT_SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".conll": "conll", ".conllu": "conllu", ".tsv": "entities-tsv"}
+_OUTPUT_SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".conllu": "conllu",
+    ".tsv": "entities-tsv",
+}
 
 
 @Subcommand.register("tag")

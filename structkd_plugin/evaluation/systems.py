@@ -23,6 +23,7 @@ from structkd_plugin.readers.source import Source
 _tqdm: Any = Tqdm.tqdm
 _CONFIG = "config.json"
 _PLACE_OF_LANGUAGE = "{language}"
+_READERS_WITHOUT_TAGS = ("structkd_plain_text", "structkd_recombined")
 # Batches of which the sentences are sorted by length, so that those of one batch are of similar length.
 _BATCHES_SORTED = 16
 
@@ -314,7 +315,8 @@ def matched(
 
 def trained_languages_of(config: Mapping[str, Any]) -> Optional[FrozenSet[str]]:
     """
-    The languages of the training data of a configuration; `None` where it does not say.
+    The languages of the training data of a configuration; `None` where it does not say. Of a mixture, those with gold
+    tags: a language that other languages' teachers speak of, and no more, is a zero-shot language.
 
     # Parameters
 
@@ -329,7 +331,11 @@ def _languages(path: Any, reader: Mapping[str, Any]) -> Optional[FrozenSet[str]]
     if reader.get("type") == "structkd_mixture":
         parts = reader.get("readers") or {}
         paths = path if isinstance(path, Mapping) else {next(iter(parts), ""): path}
-        found = [_languages(paths[name], parts.get(name) or {}) for name in paths]
+        untagged = {name for name in paths if (parts.get(name) or {}).get("type") in _READERS_WITHOUT_TAGS}
+        untagged.update(reader.get("untagged") or ())
+        # Without any gold tags, what there is has been trained on.
+        used = [name for name in paths if name not in untagged] or paths
+        found = [_languages(paths[name], parts.get(name) or {}) for name in used]
         # What is unknown of one part is unknown of the whole.
         known = [languages for languages in found if languages is not None]
         return frozenset(chain.from_iterable(known)) if len(known) == len(found) else None

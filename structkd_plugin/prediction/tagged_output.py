@@ -15,7 +15,7 @@ OUTPUT_FORMATS = ("jsonl", "conll", "conllu", "entities", "entities-tsv")
 _NO_COLUMN = re.compile("[ \t\r\n\ud800-\udfff]")
 _NO_FORM = re.compile("[\t\r\n\ud800-\udfff]")
 _SEPARATORS = re.compile(r"[\t\r\n]")
-_TSV_FIELDS = ("file", "line", "label", "start", "end", "start_word", "end_word", "probability", "text")
+_TSV_FIELDS = ("file", "line", "language", "label", "start", "end", "start_word", "end_word", "probability", "text")
 
 
 class Place(NamedTuple):

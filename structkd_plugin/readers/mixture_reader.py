@@ -1,6 +1,7 @@
 """Files of several formats in one run: labelled and unlabelled, say."""
 
-from typing import Any, Dict, Iterator, Mapping, Optional, Union
+from dataclasses import replace
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Union
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data.dataset_readers.dataset_reader import DatasetReader
@@ -27,6 +28,8 @@ class MixtureReader(ShardedReader):
         The parts by name. The first one's language is that of text given to a predictor.
     token_indexers : `Optional[Dict[str, TokenIndexer]]`, optional (default=`{"tokens": SingleIdTokenIndexer()}`)
         For the sentences of all parts.
+    untagged : `Optional[List[str]]`, optional (default=`None`)
+        Readers whose sentences lose the tags that their files may have, to be learnt from teachers alone.
     shard, max_instances :
         See `ShardedReader`.
     """
@@ -35,14 +38,21 @@ class MixtureReader(ShardedReader):
         self,
         readers: Dict[str, DatasetReader],
         token_indexers: Optional[Dict[str, TokenIndexer]] = None,
+        untagged: Optional[List[str]] = None,
         shard: bool = True,
         max_instances: Optional[int] = None,
     ) -> None:
         if not readers:
             raise ConfigurationError("the mixture has no readers; name at least one")
+        unknown = [name for name in untagged or () if name not in readers]
+        if unknown:
+            raise ConfigurationError(
+                f"untagged of the mixture names a reader {unknown[0]!r}, but it has {', '.join(map(repr, readers))}"
+            )
         parts = {name: checked_part(reader, f"reader {name!r}", "the mixture") for name, reader in readers.items()}
         super().__init__(token_indexers, next(iter(parts.values())).language, shard, max_instances)
         self._readers = parts
+        self._untagged = frozenset(untagged or ())
 
     def all_sentences(self, paths: Union[str, Mapping[str, Any]]) -> Iterator[Sentence]:
         """The sentences of every part, one part after another in the order of `paths`."""
@@ -54,4 +64,9 @@ class MixtureReader(ShardedReader):
                     f"the data path names a reader {name!r}, but the mixture has {', '.join(map(repr, self._readers))}"
                 )
         for name in paths:
-            yield from self._readers[name].sentences(paths[name])
+            sentences = self._readers[name].sentences(paths[name])
+            yield from map(_without_tags, sentences) if name in self._untagged else sentences
+
+
+def _without_tags(sentence: Sentence) -> Sentence:
+    return replace(sentence, tags=None)

@@ -189,6 +189,7 @@ def test_files_and_languages(tmp_path: Path) -> None:
         ("a.conllu", "conllu"),
         ("a.tsv", "entities-tsv"),
         ("a.json", "jsonl"),
+        ("a.iob2", "conll"),
     ],
 )
 def test_the_output_files_name_tells_its_format(output: Any, format: str) -> None:

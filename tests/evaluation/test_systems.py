@@ -107,6 +107,24 @@ class TestArchives:
                 },
                 {"nl"},
             ),
+            (
+                {
+                    "dataset_reader": {
+                        "type": "structkd_mixture",
+                        "readers": {"a": {}, "b": {"type": "structkd_conllu"}, "c": {"type": "structkd_plain_text"}},
+                        "untagged": ["b"],
+                    },
+                    "train_data_path": {"a": {"en": "x"}, "b": {"nl": "y"}, "c": {"de": "z"}},
+                },
+                {"en"},
+            ),
+            (
+                {
+                    "dataset_reader": {"type": "structkd_mixture", "readers": {"c": {"type": "structkd_plain_text"}}},
+                    "train_data_path": {"c": {"de": "z"}},
+                },
+                {"de"},
+            ),
         ],
     )
     def test_trained_languages(self, config, languages) -> None:

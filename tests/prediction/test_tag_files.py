@@ -105,6 +105,7 @@ def test_every_format_into_every_format(tagger: SentenceTagger, tmp_path: Path, 
         assert SENTENCES[number][int(entity["start"]) : int(entity["end"])] == entity["text"]
         assert 0 < float(entity["probability"]) <= 1
         assert entity["file"].endswith(SUFFIXES[input])
+        assert entity["language"] == "de"
 
 
 def test_text_and_words(tagger: SentenceTagger, tmp_path: Path) -> None:

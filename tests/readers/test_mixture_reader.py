@@ -49,6 +49,15 @@ def test_parts_left_out_read_nothing(paths):
     assert [s.words[0] for s in mixture().sentences({"text": paths["text"]})] == ["a", "d"]
 
 
+def test_tags_of_untagged_parts_are_left_out(paths):
+    tags = [sentence.tags for sentence in mixture(untagged=["labelled"]).sentences(paths)]
+    assert tags == [None, None, None, None]
+    with pytest.raises(
+        ConfigurationError, match="untagged of the mixture names a reader 'tagged', but it has 'labelled', 'te"
+    ):
+        mixture(untagged=["tagged"])
+
+
 def test_a_path_for_no_part_is_one_sentence(paths):
     with pytest.raises(ConfigurationError) as error:
         list(mixture().read({"de": "x", **paths}))
