@@ -126,8 +126,8 @@ def _notes(comparison: Comparison) -> List[str]:
         )
     if any(questions):
         lines.append(
-            "Several seeds: mean ± standard deviation. p, interval: of no difference between the methods, by bootstrap "
-            "over seeds and sentences; p seeds: Welch's t-test over seeds, on these very sentences."
+            "Several seeds: mean ± standard deviation. p, interval: of no difference between the methods, by Student's "
+            "t with a bootstrap over seeds and sentences; p seeds: Welch's t-test over seeds, on these very sentences."
         )
         once = [comparison.baseline] if comparison.baseline_runs == 1 else []
         once += [system.name for system in comparison.systems if system.runs == 1 and comparison.baseline_runs > 1]

@@ -14,6 +14,7 @@ from scipy import stats
 from structkd_plugin.evaluation.figures import Figures, totals_by_language
 from structkd_plugin.evaluation.sentence_counts import SentenceCounts
 from structkd_plugin.evaluation.significance import (
+    ROUNDING,
     Averages,
     DifferenceBootstrap,
     Interval,
@@ -119,6 +120,13 @@ def hierarchical_bootstrap(
     by the factor (n - 1) / n, which is a half for two seeds. A method with one run is that run: nothing is said of its
     other seeds.
 
+    Of the differences δ* of these samples the variance V is taken; intervals and p-values are those of Student's t,
+
+        t = δ / √V,   ν = V² / (V_1² / (n_1 − 1) + V_2² / (n_2 − 1)),
+
+    with V_m, the variance of a method's mean over its n_m runs on these sentences, a part of V (Satterthwaite, 1946):
+    few seeds tell little of how much seeds vary, and quantiles of the δ* know nothing of that.
+
     # Parameters
 
     baseline, system : `Sequence[SentenceCounts]`
@@ -153,8 +161,36 @@ def hierarchical_bootstrap(
         np.einsum("sr,srf->sf", _run_weights(of_method.shape[1], samples, rng), of_method)
         for of_method in (resampled[:, : len(baseline)], resampled[:, len(baseline) :])
     ]
-    difference = observed[len(baseline) :].mean(0) - observed[: len(baseline)].mean(0)
-    return difference_bootstraps(figures, difference, means[1] - means[0], level)
+    of_methods = observed[: len(baseline)], observed[len(baseline) :]
+    difference = of_methods[1].mean(0) - of_methods[0].mean(0)
+    differences = means[1] - means[0]
+    bootstraps = difference_bootstraps(figures, difference, differences, level)
+    if len(runs) == 2:
+        return bootstraps
+    return {
+        name: None
+        if bootstrap is None
+        else _by_students_t(bootstrap, float(np.nanvar(differences[:, f])), [of[:, f] for of in of_methods], level)
+        for f, (name, bootstrap) in enumerate(bootstraps.items())
+    }
+
+
+def _by_students_t(
+    bootstrap: DifferenceBootstrap, variance: float, of_methods: Sequence[np.ndarray], level: float
+) -> DifferenceBootstrap:
+    """Interval and p-values of a difference of that variance, of which seeds are a part; each method's figures (n,)."""
+    error = variance**0.5
+    if error <= ROUNDING:
+        return bootstrap
+    uncertain = sum((np.var(of, ddof=1) / len(of)) ** 2 / (len(of) - 1) for of in of_methods if len(of) > 1)
+    freedom = variance**2 / uncertain if uncertain else np.inf
+    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    t = bootstrap.difference / error
+    return bootstrap._replace(
+        interval=Interval(bootstrap.difference - half, bootstrap.difference + half),
+        p_one_sided=float(stats.t.sf(t, freedom)),
+        p_two_sided=float(2 * stats.t.sf(abs(t), freedom)),
+    )
 
 
 def _run_weights(runs: int, samples: int, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from structkd_plugin.evaluation.figures import Figures, totals_by_language
 from structkd_plugin.evaluation.sentence_counts import COLUMNS, SentenceCounts
 
 # Differences that are as large as another one but for rounding are as large as it.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 # How many weights of sentences are in memory at once; 8 bytes each, some of them twice.
 _WEIGHTS_AT_ONCE = 2_000_000
 
@@ -37,11 +37,12 @@ class DifferenceBootstrap(NamedTuple):
     difference : `float`
         d.
     interval : `Interval`
-        Percentiles of d*.
+        Percentiles of d*; where seeds were drawn too, that of Student's t (`seeds.hierarchical_bootstrap`).
     p_one_sided : `float`
         Of "the system is not better": (1 + #{d* - d >= d}) / (1 + samples).
     p_two_sided : `float`
-        Of "there is no difference": (1 + #{|d* - d| >= |d|}) / (1 + samples).
+        Of "there is no difference": (1 + #{|d* - d| >= |d|}) / (1 + samples). Where seeds were drawn too, both are of
+        Student's t.
     share_better : `float`
         #{d* > 0} / samples, which Koehn (2004) calls the confidence that the system is better.
     """
@@ -198,7 +199,7 @@ def approximate_randomisation(
             alone = np.zeros((2 ** len(by_language[f]), *first.shape), np.int64)
             alone[:, f] = _moved([by_language[f]], samples, rng)[0][:, 0]
             differences, all_counted = (figures(second - alone) - figures(first + alone))[:, f], True
-        as_large = int((np.abs(differences) >= abs(difference) - _ROUNDING).sum())
+        as_large = int((np.abs(differences) >= abs(difference) - ROUNDING).sum())
         p = as_large / len(differences) if all_counted else (1 + as_large) / (1 + samples)
         found[name] = None if np.isnan(difference) else Randomisation(float(difference), p, all_counted)
     return found
@@ -359,9 +360,9 @@ def difference_bootstraps(
         found[name] = DifferenceBootstrap(
             difference,
             interval,
-            _share_plus_one(shifted >= difference - _ROUNDING),
-            _share_plus_one(np.abs(shifted) >= abs(difference) - _ROUNDING),
-            float((differences > _ROUNDING).mean()),
+            _share_plus_one(shifted >= difference - ROUNDING),
+            _share_plus_one(np.abs(shifted) >= abs(difference) - ROUNDING),
+            float((differences > ROUNDING).mean()),
         )
     return found
 

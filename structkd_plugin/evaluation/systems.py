@@ -323,30 +323,35 @@ def trained_languages_of(config: Mapping[str, Any]) -> Optional[FrozenSet[str]]:
     config : `Mapping[str, Any]`
         Of a training.
     """
-    reader = config.get("dataset_reader") or {}
-    return _languages(config.get("train_data_path"), reader)
+    return _languages(config.get("train_data_path"), config.get("dataset_reader"))
 
 
-def _languages(path: Any, reader: Mapping[str, Any]) -> Optional[FrozenSet[str]]:
-    if reader.get("type") == "structkd_mixture":
+def _languages(path: Any, settings: Any) -> Optional[FrozenSet[str]]:
+    reader = settings if isinstance(settings, Mapping) else {}
+    if _type_of(settings) == "structkd_mixture":
         parts = reader.get("readers") or {}
         paths = path if isinstance(path, Mapping) else {next(iter(parts), ""): path}
-        untagged = {name for name in paths if (parts.get(name) or {}).get("type") in _READERS_WITHOUT_TAGS}
+        untagged = {name for name in paths if _type_of(parts.get(name)) in _READERS_WITHOUT_TAGS}
         untagged.update(reader.get("untagged") or ())
         # Without any gold tags, what there is has been trained on.
         used = [name for name in paths if name not in untagged] or paths
-        found = [_languages(paths[name], parts.get(name) or {}) for name in used]
+        found = [_languages(paths[name], parts.get(name)) for name in used]
         # What is unknown of one part is unknown of the whole.
         known = [languages for languages in found if languages is not None]
         return frozenset(chain.from_iterable(known)) if len(known) == len(found) else None
-    if reader.get("type") == "structkd_recombined":
-        return _languages(path, reader.get("reader") or {})
+    if _type_of(settings) == "structkd_recombined":
+        return _languages(path, reader.get("reader"))
     if isinstance(path, Mapping):
         return frozenset(map(str, path))
     language = reader.get("language")
     if isinstance(path, str) and _PLACE_OF_LANGUAGE in path:
         return None
     return frozenset([str(language)]) if path is not None and language is not None else None
+
+
+def _type_of(reader: Any) -> Any:
+    """The type of a reader, which may be its name alone where it has no options."""
+    return reader.get("type") if isinstance(reader, Mapping) else reader
 
 
 def is_archive(path: str) -> bool:
@@ -361,7 +366,8 @@ def _load(path: str, cuda_device: int) -> Tuple[SentenceTagger, Mapping[str, Any
         archive = load_archive(path, cuda_device=cuda_device)
     except (OSError, RuntimeError) as error:
         raise ConfigurationError(f"{path}: the archive cannot be loaded ({error})") from error
-    return SentenceTagger(archive), archive.config.as_dict(quiet=True)
+    # Test sentences are the same for many models.
+    return SentenceTagger(archive, keep_vectors=True), archive.config.as_dict(quiet=True)
 
 
 def _difference(words: Sequence[str], gold: Sentence) -> str:

@@ -13,6 +13,8 @@ from allennlp.common.checks import ConfigurationError
 
 # Address space, not disk: the file grows as it is filled.
 _LARGEST = 2**40
+# Processes and threads that read at the same time; 64 bytes each.
+_READERS = 4096
 _ABOUT = b"encoder"
 _CHECKSUM_BYTES = 4
 
@@ -23,7 +25,7 @@ _opening = Lock()
 
 class FeatureCache:
     """
-    Vectors in float16 by the words that they are of.
+    Vectors in float16 by the words that they are of, on a disk of this machine: its locks do not hold over a network.
 
     What is read is checked against a checksum. Processes may read and add at the same time; a kill loses at most what
     was not added yet.
@@ -66,8 +68,11 @@ class FeatureCache:
 
         `ConfigurationError` : for vectors that were altered.
         """
-        with self._environment().begin() as transaction:
-            value = transaction.get(_key(words))
+        try:
+            with self._environment().begin() as transaction:
+                value = transaction.get(_key(words))
+        except lmdb.Error as error:
+            raise self._unusable(error) from error
         if value is None:
             return None
         content, checksum = value[:-_CHECKSUM_BYTES], int.from_bytes(value[-_CHECKSUM_BYTES:], "little")
@@ -78,8 +83,17 @@ class FeatureCache:
     def put(self, words: Sequence[str], vectors: np.ndarray) -> None:
         """Add the vectors (T, D) of a sentence."""
         content = np.ascontiguousarray(vectors, "<f2").tobytes()
-        with self._environment().begin(write=True) as transaction:
-            transaction.put(_key(words), content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little"))
+        try:
+            with self._environment().begin(write=True) as transaction:
+                transaction.put(_key(words), content + zlib.crc32(content).to_bytes(_CHECKSUM_BYTES, "little"))
+        except lmdb.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> ConfigurationError:
+        return ConfigurationError(
+            f"the cache {self._path} cannot be used: {error}. Without space left, make some; else remove it, and it is "
+            "made anew."
+        )
 
     def _environment(self) -> lmdb.Environment:
         with _opening:
@@ -94,7 +108,11 @@ class FeatureCache:
                 Path(self._path).mkdir(parents=True, exist_ok=True)
                 # Synchronised by the system in its own time: after a crash of the machine the last additions may be
                 # missing, and are computed again.
-                environment = lmdb.open(self._directory, map_size=_LARGEST, sync=False, readahead=False)
+                environment = lmdb.open(
+                    self._directory, map_size=_LARGEST, sync=False, readahead=False, max_readers=_READERS
+                )
+                # The places of processes that were killed.
+                environment.reader_check()
             except (OSError, lmdb.Error) as error:
                 raise ConfigurationError(f"the cache {self._path} cannot be used: {error}.") from error
             _environments[self._directory] = (environment, os.getpid())

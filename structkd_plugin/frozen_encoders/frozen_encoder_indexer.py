@@ -30,13 +30,20 @@ class FrozenEncoderIndexer(TokenIndexer):
     cache : `Optional[str]`, optional (default = `None`)
         A directory for what was computed, so that it is not computed again, in this run or another; about 2 D bytes a
         word. Without, sentences are encoded anew in every epoch. Whether there is a cache makes no difference to the
-        numbers: they are rounded to float16 in any case.
+        numbers: they are rounded to float16 in any case. Trainings, captures and `allennlp score` have it; taggers of
+        new text (`allennlp tag`, `predict`, the service) do not: what they read may have no end.
     """
 
     def __init__(self, encoder: FrozenEncoder, cache: Optional[str] = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._encoder = encoder
-        self._cache = None if cache is None else FeatureCache(cache, encoder.name, encoder.size)
+        self._cache_path = cache
+        # Opened when it is needed: an archive may be where there is no such directory, and none can be made.
+        self._opened: Optional[FeatureCache] = None
+
+    def without_cache(self) -> None:
+        """Encode every sentence anew from now on."""
+        self._cache_path = None
 
     def count_vocab_items(self, token: Token, counter: Dict[str, Dict[str, int]]) -> None:
         """There is no vocabulary."""
@@ -62,9 +69,17 @@ class FrozenEncoderIndexer(TokenIndexer):
 
     def _vectors(self, words: List[str]) -> np.ndarray:
         """(T, D), float16"""
-        found = None if self._cache is None else self._cache.get(words)
+        cache = self._cache()
+        found = None if cache is None else cache.get(words)
         if found is None:
             found = self._encoder.encode(words).astype(np.float16)
-            if self._cache is not None:
-                self._cache.put(words, found)
+            if cache is not None:
+                cache.put(words, found)
         return found
+
+    def _cache(self) -> Optional[FeatureCache]:
+        if self._cache_path is None:
+            return None
+        if self._opened is None:
+            self._opened = FeatureCache(self._cache_path, self._encoder.name, self._encoder.size)
+        return self._opened

@@ -13,6 +13,7 @@ from allennlp.nn.util import move_to_device
 
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.crf.spans import SpanProbabilities
+from structkd_plugin.frozen_encoders.frozen_encoder_indexer import FrozenEncoderIndexer
 from structkd_plugin.prediction.tagging import PredictedEntity, RankedTags, Tagging
 from structkd_plugin.prediction.unpacked_lstm import UnpackedLstm
 from structkd_plugin.prediction.word_tensors import WordTensors
@@ -41,14 +42,16 @@ class SentenceTagger:
 
     archive : `Archive`
         As `load_archive` gives it.
+    keep_vectors : `bool`, optional (default = `False`)
+        Whether the vectors of a frozen encoder are kept in the cache that it was trained with.
 
     # Raises
 
     `ConfigurationError` : for an archive of another model.
     """
 
-    def __init__(self, archive: Archive) -> None:
-        self._open(archive.model, archive.validation_dataset_reader)
+    def __init__(self, archive: Archive, keep_vectors: bool = False) -> None:
+        self._open(archive.model, archive.validation_dataset_reader, keep_vectors)
 
     @classmethod
     def from_path(cls, path: str, cuda_device: int = -1, overrides: str = "") -> "SentenceTagger":
@@ -59,14 +62,18 @@ class SentenceTagger:
     def of(cls, model: Any, reader: Any) -> "SentenceTagger":
         """The tagger of a model whose sentences `reader` makes instances of."""
         tagger = cls.__new__(cls)
-        tagger._open(model, reader)
+        tagger._open(model, reader, keep_vectors=False)
         return tagger
 
-    def _open(self, model: Any, reader: Any) -> None:
+    def _open(self, model: Any, reader: Any, keep_vectors: bool) -> None:
         if not hasattr(model, "distribution") or not hasattr(model, "label_encoding"):
             raise ConfigurationError(f"the model of the archive is a {type(model).__name__}, not a structkd_tagger")
         self.model = model.eval()
         self.reader: Any = reader
+        if not keep_vectors:
+            for indexer in getattr(reader, "_token_indexers", {}).values():
+                if isinstance(indexer, FrozenEncoderIndexer):
+                    indexer.without_cache()
         self.labels: Tuple[str, ...] = tuple(model.labels)
         # How tags write spans; `None` where every word has a label of its own.
         self.label_encoding: Optional[str] = model.label_encoding

@@ -86,6 +86,7 @@ class TestArchives:
             ({"train_data_path": "x"}, None),
             ({"train_data_path": "x", "dataset_reader": {"language": "fr"}}, {"fr"}),
             ({}, None),
+            ({"train_data_path": {"en": "x"}, "dataset_reader": "structkd_conllu"}, {"en"}),
             (
                 {
                     "dataset_reader": {"type": "structkd_mixture", "readers": {"a": {}, "b": {"language": "nl"}}},
@@ -120,7 +121,7 @@ class TestArchives:
             ),
             (
                 {
-                    "dataset_reader": {"type": "structkd_mixture", "readers": {"c": {"type": "structkd_plain_text"}}},
+                    "dataset_reader": {"type": "structkd_mixture", "readers": {"c": "structkd_plain_text"}},
                     "train_data_path": {"c": {"de": "z"}},
                 },
                 {"de"},

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 from allennlp.commands.train import train_model
+from allennlp.common.checks import ConfigurationError
 from allennlp.common.params import Params
 from allennlp.data import Batch, Vocabulary
 from allennlp.data.token_indexers.token_indexer import TokenIndexer
+from allennlp.models.archival import load_archive
 
 from structkd_plugin.frozen_encoders import FrozenEncoder, FrozenEncoderIndexer
+from structkd_plugin.frozen_encoders.feature_cache import FeatureCache
 from structkd_plugin.prediction.sentence_tagger import SentenceTagger, Words
 from structkd_plugin.readers.column_reader import ColumnReader
 
@@ -98,3 +101,20 @@ def test_a_tagger_is_trained_and_tags_without_the_cache(tmp_path: Path, cached: 
     sentences = [Words(("Ada", "w1", "Rome"), "en"), Words(("Karl",), "de")]
     for one, other in zip(tagger.tag(sentences), elsewhere.tag(sentences), strict=True):
         assert one == other
+    if cached:
+        # What is tagged may have no end; what is scored is the same for many models.
+        cache = FeatureCache(str(tmp_path / "cache"), Letters.name, SIZE)
+        assert cache.get(["Karl"]) is None
+        archive = load_archive(str(tmp_path / "run"))
+        assert SentenceTagger(archive, keep_vectors=True).tag(sentences) == tagger.tag(sentences)
+        assert cache.get(["Karl"]) is not None
+
+
+def test_a_cache_that_cannot_be_made_matters_when_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    made = indexer(tmp_path / "file")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        batch_of(made, [["Ada"]])
+    assert isinstance(made, FrozenEncoderIndexer)
+    made.without_cache()
+    assert batch_of(made, [["Ada"]]).shape == (1, 1, SIZE)

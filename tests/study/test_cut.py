@@ -19,7 +19,6 @@ CONLLU = "# sent_id = 1\n1\tä\t_\n\n# sent_id = 2\n1\tb\t_\n\n".encode()
         (1, 1, b"# O\nd O\n\n"),
         (1, 0, b"# O\nd O\n\ne O\n"),
         (2, 5, b"e O\n"),
-        (3, 1, b""),
         (0, 3, COLUMNS),
         (0, 9, COLUMNS),
         (0, 0, COLUMNS),
@@ -27,19 +26,35 @@ CONLLU = "# sent_id = 1\n1\tä\t_\n\n# sent_id = 2\n1\tb\t_\n\n".encode()
 )
 def test_sentences_are_counted(skip, limit, expected, tmp_path):
     (tmp_path / "in.conll").write_bytes(COLUMNS)
-    cut.main([str(skip), str(limit), str(tmp_path / "in.conll"), str(tmp_path / "out.conll")])
+    cut.main([str(skip), str(limit), "blocks", str(tmp_path / "in.conll"), str(tmp_path / "out.conll")])
     assert (tmp_path / "out.conll").read_bytes() == expected
 
 
 def test_sentences_of_text_are_lines(tmp_path):
     (tmp_path / "in.txt.gz").write_bytes(gzip.compress(b"a b\n\n \nc\nd"))
     for skip, limit, expected in ((0, 0, b"a b\nc\nd"), (1, 1, b"c\n"), (0, 2, b"a b\nc\n"), (2, 2, b"d")):
-        cut.main([str(skip), str(limit), str(tmp_path / "in.txt.gz"), str(tmp_path / "out.txt")])
+        cut.main([str(skip), str(limit), "lines", str(tmp_path / "in.txt.gz"), str(tmp_path / "out.txt")])
         assert (tmp_path / "out.txt").read_bytes() == expected
 
 
 def test_comments_stay_with_their_sentence(tmp_path):
     for name, content in (("a.conllu", CONLLU), ("a.conllu.gz", gzip.compress(CONLLU))):
         (tmp_path / name).write_bytes(content)
-        cut.main(["0", "1", str(tmp_path / name), str(tmp_path / "out.conllu")])
+        cut.main(["0", "1", "blocks", str(tmp_path / name), str(tmp_path / "out.conllu")])
         assert (tmp_path / "out.conllu").read_text(encoding="utf-8") == "# sent_id = 1\n1\tä\t_\n\n"
+
+
+def test_columns_may_be_called_text(tmp_path):
+    (tmp_path / "in.txt").write_bytes(COLUMNS)
+    cut.main(["0", "0", "blocks", str(tmp_path / "in.txt"), str(tmp_path / "out.txt")])
+    assert (tmp_path / "out.txt").read_bytes() == COLUMNS
+
+
+@pytest.mark.parametrize(
+    ("skip", "what"), [("3", "in.conll has no sentences after the first 3, which are"), ("0", "x")]
+)
+def test_nothing_left_is_a_mistake(skip, what, tmp_path):
+    file = tmp_path / "in.conll"
+    file.write_bytes(COLUMNS if skip == "3" else b"")
+    with pytest.raises(SystemExit, match="has no sentences" if skip == "0" else what):
+        cut.main([skip, "0", "blocks", str(file), str(tmp_path / "out.conll")])

@@ -8,6 +8,8 @@ import pytest
 from tests.study.programs import ROOT, program
 
 plan = program("plan")
+program("versions")
+program("train")
 results = program("results")
 plots = program("plots")
 
@@ -137,6 +139,28 @@ def test_a_training_that_was_broken_off_has_cost_more(trained):
     text = results.results(trained, results.read_evaluations(trained), COMPARISON)
     assert rows(text, "Cost")["Posterior"] == ["≥ 1.500", "≥ 0.750", "1.00"]
     assert "≥: a training was broken off" in text
+
+
+def test_versions_are_those_of_the_trainings(trained):
+    for seed, version in ((1, "2.4.0"), (2, "2.6.0")):
+        noted = Path(f"{trained.student(trained.rows[1], seed)}.begun.json")
+        noted.write_text(json.dumps({"inputs": "x", "resumed": 0, "versions": {"torch": version}}))
+    found = results.raw_figures(trained, results.read_evaluations(trained))["versions"]["torch"].split(", ")
+    # And of trainings without a note those of now.
+    assert set(found) == {"2.4.0", "2.6.0", program("versions").installed()["torch"]}
+
+
+def test_all_gaps_lead_to_the_first_teachers(trained):
+    more = dict(trained.teachers)
+    more["softmax"] = more["crf"]
+    rows_ = [row._replace(teachers="softmax") if row.name == "Posterior" else row for row in trained.rows]
+    both = trained._replace(teachers=more, rows=rows_)
+    for language in ("de", "en"):
+        write_run(both, f"teacher_softmax_{language}", both.teacher("softmax", language), {language: 0.6}, 1800)
+        write_benchmark(both, f"store_teacher_softmax_{language}", 36)
+    text = results.results(both, results.read_evaluations(both), COMPARISON)
+    assert rows(text, "Languages trained on")["Posterior"][-1] == "18.2"
+    assert "from Baseline to the teachers (crf), on average" in text
 
 
 def test_there_is_no_gap_to_teachers_that_are_worse():

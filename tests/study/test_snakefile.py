@@ -189,3 +189,17 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
     third = snakemake(study)
     assert "Nothing to be done" in third.stdout + third.stderr
     assert Path(out, "results.md").read_text(encoding="utf-8") == text
+
+    # Changed options are seen, also where two numbers change places.
+    changed = json.loads(study.read_text())
+    changed["rows"][1]["k"] = [1, 4]
+    changed["unlabelled"].update(skip=20, sentences=0)
+    study.write_text(json.dumps(changed))
+    fourth = snakemake(study, "--dry-run")
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", fourth.stdout + fourth.stderr, re.MULTILINE))
+    assert {name: jobs.get(name) for name in ("teacher", "store", "store_of_more", "data")} == {
+        "teacher": None,
+        "store": "2",
+        "store_of_more": "1",
+        "data": "2",
+    }

@@ -6,6 +6,7 @@ import pytest
 
 from tests.study.programs import program
 
+program("versions")
 train = program("train")
 
 
@@ -48,6 +49,50 @@ def test_the_fingerprint_is_of_contents(tmp_path):
     second = train.fingerprint(paths)
     file.write_text("2")
     assert len({first, second, train.fingerprint(paths)}) == 3
+
+
+@pytest.mark.parametrize("content", ["", '{"inputs": "sa', "[1"])
+def test_a_note_that_cannot_be_read_is_none(folder, content):
+    train.begun_file(folder).write_text(content)
+    assert train.how(folder, "same") == {"inputs": "same", "recover": False, "resumed": 0}
+
+
+def test_a_checkpoint_of_other_inputs_is_gone_before_anything_is_begun(folder, monkeypatch):
+    """Else, broken off before AllenNLP empties the folder, it would be gone on with."""
+    monkeypatch.setattr(train.signal, "signal", lambda *_: None)
+
+    def broken_off(command):
+        assert "--force" in command
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.subprocess, "Popen", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(["x.jsonnet", str(folder)])
+    assert not folder.exists()
+    assert not train.how(folder, train.fingerprint([]))["recover"]
+    assert train.begun(folder)["versions"]["torch"]
+
+
+def test_terminated_twice_it_is_still_gone_on_with(folder, monkeypatch):
+    """As by a cluster's limit of time: AllenNLP ends with 1, as of a mistake."""
+    handlers = []
+
+    class Process:
+        def __init__(self, command):
+            assert "--recover" in command
+
+        def wait(self):
+            handlers[0]()
+            return 1
+
+        def terminate(self):
+            pass
+
+    monkeypatch.setattr(train.subprocess, "Popen", Process)
+    monkeypatch.setattr(train.signal, "signal", lambda _, handler: handlers.append(handler))
+    train.begun_file(folder).write_text(json.dumps({"inputs": train.fingerprint([]), "resumed": 1}))
+    assert train.main(["x.jsonnet", str(folder)]) == 128 + train.signal.SIGTERM
+    assert train.how(folder, train.fingerprint([]))["recover"]
 
 
 @pytest.mark.parametrize(("status", "kept"), [(1, False), (0, True)])

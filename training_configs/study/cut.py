@@ -1,8 +1,8 @@
 """
-Writes some sentences of a file: `cut.py SKIP LIMIT SOURCE TARGET`, LIMIT after the first SKIP, where 0 takes all.
+Writes some sentences of a file: `cut.py SKIP LIMIT KIND SOURCE TARGET`, LIMIT after the first SKIP, where 0 takes all.
 
-For text with a sentence a line (`.txt`), and for files with blank lines between sentences, columns and CoNLL-U, where
-comments stay with the sentence that they stand before. What is packed with gzip is unpacked.
+KIND is `lines` for text with a sentence a line, and `blocks` for files with blank lines between sentences, columns and
+CoNLL-U, where comments stay with the sentence that they stand before. What is packed with gzip is unpacked.
 """
 
 import gzip
@@ -38,15 +38,20 @@ def sentences(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Write TARGET."""
+    """Write TARGET; end with one sentence if nothing of SOURCE is left for it."""
     skip, limit = map(int, arguments[:2])
-    source, target = arguments[2:]
+    kind, source, target = arguments[2:]
     with open(source, "rb") as stream:
         packed = stream.read(len(_PACKED)) == _PACKED
     opened = gzip.open if packed else open
     with opened(source, "rb") as lines, open(target, "wb") as output:
-        found = (line for line in lines if line.strip()) if target.endswith(".txt") else sentences(lines)
+        found = (line for line in lines if line.strip()) if kind == "lines" else sentences(lines)
         output.writelines(islice(found, skip, skip + limit if limit else None))
+        empty = output.tell() == 0
+    if empty:
+        sys.exit(
+            f"error: {source} has no sentences" + (f" after the first {skip:,}, which are skipped" if skip else "")
+        )
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ _TEACHER_KEYS = ("config", "options")
 _RECOMBINED_KEYS = ("languages", "new_words", "reader", "sentences")
 _UNLABELLED_KEYS = ("files", "languages", "reader", "sentences", "skip")
 # Beside this file's folder: what adds sentences without tags to a configuration.
+_PLAIN_TEXT = "structkd_plain_text"
 _UNLABELLED_CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "unlabelled.libsonnet")
 # What the study itself decides on, for each run anew.
 _OURS = (
@@ -239,6 +240,13 @@ class Study(NamedTuple):
     def skip(self, split: str) -> int:
         """How many sentences of a split are left out before the first that is used."""
         return self.unlabelled.skip if split == UNLABELLED and self.unlabelled is not None else 0
+
+    def cut(self, split: str) -> str:
+        """What is taken of the files of a split, as `cut.py` is told: SKIP LIMIT KIND."""
+        lines = (
+            split == UNLABELLED and self.unlabelled is not None and self.unlabelled.reader.get("type") == _PLAIN_TEXT
+        )
+        return f"{self.skip(split)} {self.limit(split)} {'lines' if lines else 'blocks'}"
 
     def data(self, language: str, split: str) -> str:
         """The study's file, with as many sentences of the user's as it uses."""
@@ -700,7 +708,7 @@ def _unlabelled(given: Any, corpus: Optional[str], languages: Sequence[str]) -> 
                 f"unlabelled.languages has {language}, which is neither trained on nor tested: take it out, or add it "
                 "to languages or zero_shot"
             )
-    reader = _mapping("unlabelled.reader", described.get("reader", {"type": "structkd_plain_text"}))
+    reader = _mapping("unlabelled.reader", described.get("reader", {"type": _PLAIN_TEXT}))
     return Unlabelled(
         {language: _filled(pattern, language=language, split="train") for language in named},
         reader,

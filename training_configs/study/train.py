@@ -6,23 +6,29 @@ A training is gone on with only if everything it depends on, the INPUTs, is what
 
 import hashlib
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, Sequence
 
+import versions
+
+_TERMINATED = 128 + signal.SIGTERM
+
 
 def fingerprint(paths: Sequence[str]) -> str:
     """
-    Changes if the content of any file does.
+    Changes if the content of any file does, or a version that a training may depend on.
 
     # Parameters
 
     paths : `Sequence[str]`
         Files, and teacher stores, which are told by their manifests: these have checksums of all else.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(versions.installed()).encode())
     for path in paths:
         files = sorted(Path(path).glob("manifest.*.json")) if Path(path).is_dir() else [Path(path)]
         for file in files:
@@ -37,6 +43,15 @@ def begun_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.begun.json")
 
 
+def begun(folder: Path) -> Dict[str, Any]:
+    """What is noted there: `inputs`, `resumed`, `versions`; nothing, if nothing is, or a kill left half of it."""
+    try:
+        found: Dict[str, Any] = json.loads(begun_file(folder).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
+
+
 def how(folder: Path, inputs: str) -> Dict[str, Any]:
     """
     How to train: `recover`, and how often this training was `resumed`, this time included.
@@ -48,12 +63,11 @@ def how(folder: Path, inputs: str) -> Dict[str, Any]:
     inputs : `str`
         What the inputs are now, as `fingerprint` has it.
     """
-    noted = begun_file(folder)
-    begun = json.loads(noted.read_text()) if noted.exists() else {}
+    noted = begun(folder)
     recover = (
-        begun.get("inputs") == inputs and (folder / "config.json").exists() and any(folder.glob("model_state_*.th"))
+        noted.get("inputs") == inputs and (folder / "config.json").exists() and any(folder.glob("model_state_*.th"))
     )
-    return {"inputs": inputs, "recover": recover, "resumed": begun["resumed"] + 1 if recover else 0}
+    return {"inputs": inputs, "recover": recover, "resumed": noted["resumed"] + 1 if recover else 0}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,22 +76,42 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(directory)
     plan = how(folder, fingerprint(paths))
     folder.parent.mkdir(parents=True, exist_ok=True)
-    begun_file(folder).write_text(json.dumps({"inputs": plan["inputs"], "resumed": plan["resumed"]}) + "\n")
+    if not plan["recover"]:
+        # Before it is noted what this training begins with: else, broken off before AllenNLP empties the folder, it
+        # would be gone on with from the checkpoint of another training.
+        begun_file(folder).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+    _note(folder, {"inputs": plan["inputs"], "resumed": plan["resumed"], "versions": versions.installed()})
     command = [sys.executable, "-m", "allennlp", "train", config, "--serialization-dir", directory]
     command += ["--recover" if plan["recover"] else "--force", "--file-friendly-logging"]
     print(*command, flush=True)
     process = subprocess.Popen(command)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    terminated = []
+
+    def terminate(*_: Any) -> None:
+        terminated.append(True)
+        process.terminate()
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         status = process.wait()
     except KeyboardInterrupt:
         # The training has been interrupted by the same key, and says so itself.
         process.wait()
         return 130
+    if terminated:
+        return _TERMINATED
     if status > 0 and plan["recover"]:
         # What cannot be gone on with is begun anew the next time.
         begun_file(folder).unlink()
     return status if status >= 0 else 128 - status
+
+
+def _note(folder: Path, content: Dict[str, Any]) -> None:
+    file = begun_file(folder)
+    beside = file.with_name(file.name + ".tmp")
+    beside.write_text(json.dumps(content) + "\n", encoding="utf-8")
+    os.replace(beside, file)
 
 
 if __name__ == "__main__":

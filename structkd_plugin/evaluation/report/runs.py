@@ -10,6 +10,7 @@ from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple
 from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.evaluation.report.stored_evaluation import FILE, StoredEvaluation, read_evaluation
+from structkd_plugin.evaluation.systems import trained_languages_of
 
 _EPOCH = re.compile(r"metrics_epoch_(\d+)\.json")
 _DURATION = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
@@ -47,9 +48,8 @@ class Run:
 
     @property
     def trained_languages(self) -> Optional[FrozenSet[str]]:
-        """The languages whose training files the configuration names; none where it does not say."""
-        paths = self.config.get("train_data_path")
-        return frozenset(map(str, paths)) if isinstance(paths, dict) and paths else None
+        """The languages that the configuration says are trained on with gold tags; none where it does not say."""
+        return trained_languages_of(self.config) or None
 
     @property
     def best_epoch(self) -> Optional[int]:
