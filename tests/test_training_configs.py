@@ -167,7 +167,7 @@ def test_another_task_is_one_block(build, tmp_path):
         ("(import '{}/base.libsonnet')", "set `task`"),
         ("(import '{}/teacher.libsonnet')", "set `language`"),
         (
-            "(import '{}/zero_shot.jsonnet') + {{ temperature:: 0 }}",
+            "(import '{}/zero_shot.jsonnet') + {{ similarity_temperature:: 0 }}",
             "the temperature of the weights is 0, but must be above 0",
         ),
         (

@@ -11,16 +11,16 @@
 // has little to say of it: with the models of this folder the mechanism works, and the tags are poor. Use a multilingual
 // encoder in teachers and student for more.
 (import 'baseline.jsonnet') + (import 'unlabelled.libsonnet') {
-  options+:: ['similarity', 'target', 'temperature', 'text'],
+  options+:: ['similarity', 'similarity_temperature', 'target', 'text'],
   target:: 'ru',
   text:: 'fixtures/text/ru.txt',
   // Yours to give, larger is more similar: 1 less a distance of lang2vec, say. All alike, all teachers count the same.
   similarity:: { de: 1, en: 1, es: 1 },
-  temperature:: 1,
+  similarity_temperature:: 1,
 
   languages:: std.objectFields(self.similarity),
   objective:: { type: 'posterior' },
-  local weights = (import 'similarity.libsonnet').weights($.similarity, $.temperature),
+  local weights = (import 'similarity.libsonnet').weights($.similarity, $.similarity_temperature),
   stores:: { [language]: 'runs/stores/' + language for language in $.languages } + {
     [$.target]: [
       { path: 'runs/stores/%s_from_%s' % [$.target, language], weight: weights[language] }
