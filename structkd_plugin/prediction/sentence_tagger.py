@@ -13,7 +13,6 @@ from allennlp.nn.util import move_to_device
 
 from structkd_plugin.crf import LinearChainCRF
 from structkd_plugin.crf.spans import SpanProbabilities
-from structkd_plugin.frozen_encoders.frozen_encoder_indexer import FrozenEncoderIndexer
 from structkd_plugin.prediction.tagging import PredictedEntity, RankedTags, Tagging
 from structkd_plugin.prediction.unpacked_lstm import UnpackedLstm
 from structkd_plugin.prediction.word_tensors import WordTensors
@@ -72,7 +71,8 @@ class SentenceTagger:
         self.reader: Any = reader
         if not keep_vectors:
             for indexer in getattr(reader, "_token_indexers", {}).values():
-                if isinstance(indexer, FrozenEncoderIndexer):
+                # That of a frozen encoder; it comes with the archive, like the model.
+                if hasattr(indexer, "without_cache"):
                     indexer.without_cache()
         self.labels: Tuple[str, ...] = tuple(model.labels)
         # How tags write spans; `None` where every word has a label of its own.

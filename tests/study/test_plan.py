@@ -381,10 +381,13 @@ def test_the_paper_s_methods_are_in_the_studies_of_the_paper():
         assert all(row.startswith("Cross-entropy + ") for row in rows[9:])
 
 
-@pytest.mark.parametrize("name", ["plan", "cut", "train", "results"])
+ALONE = ["plan", "cut", "train", "results", "versions"]
+
+
+@pytest.mark.parametrize("name", ALONE)
 def test_nothing_but_the_standard_library_is_needed(name):
     tree = ast.parse((FOLDER / f"{name}.py").read_text())
     imported = {
         alias.name.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
     } | {node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    assert imported - set(sys.stdlib_module_names) <= {"plan"}
+    assert imported - set(sys.stdlib_module_names) <= set(ALONE)
