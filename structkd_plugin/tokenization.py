@@ -4,7 +4,7 @@ import logging
 import re
 import unicodedata
 from functools import cache
-from itertools import accumulate, chain
+from itertools import chain
 from threading import Lock
 from typing import Dict, FrozenSet, Iterable, Iterator, List, NamedTuple, Sequence, Tuple, cast
 
@@ -123,9 +123,6 @@ def word_starts(text: str, words: Sequence[str], begin: int = 0) -> List[int]:
 
     `List[int]` : for each word the place of its first character.
     """
-    if text.startswith(" ".join(words), begin):
-        # As words often stand that were split before: nothing is to be looked for.
-        return [begin + start for start in starts_of_joined(words)]
     starts: List[int] = []
     find = text.index
     for word in words:
@@ -133,11 +130,6 @@ def word_starts(text: str, words: Sequence[str], begin: int = 0) -> List[int]:
         starts.append(start)
         begin = start + len(word)
     return starts
-
-
-def starts_of_joined(words: Sequence[str]) -> List[int]:
-    """Where words begin that are joined by single spaces."""
-    return list(accumulate((len(word) + 1 for word in words[:-1]), initial=0))[: len(words)]
 
 
 def _spans(text: str, pieces: Iterable[Tuple[int, int]], rules: "_Rules") -> List[Tuple[int, int]]:

@@ -66,7 +66,7 @@ class FeatureCache:
 
         # Raises
 
-        `ConfigurationError` : for vectors that were altered.
+        `ConfigurationError` : for vectors that were altered, and a cache that cannot be read.
         """
         try:
             with self._environment().begin() as transaction:
@@ -81,7 +81,13 @@ class FeatureCache:
         return np.frombuffer(content, "<f2").reshape(len(words), self._size)
 
     def put(self, words: Sequence[str], vectors: np.ndarray) -> None:
-        """Add the vectors (T, D) of a sentence."""
+        """
+        Add the vectors (T, D) of a sentence.
+
+        # Raises
+
+        `ConfigurationError` : where they cannot be written.
+        """
         content = np.ascontiguousarray(vectors, "<f2").tobytes()
         try:
             with self._environment().begin(write=True) as transaction:
@@ -114,7 +120,7 @@ class FeatureCache:
                 # The places of processes that were killed.
                 environment.reader_check()
             except (OSError, lmdb.Error) as error:
-                raise ConfigurationError(f"the cache {self._path} cannot be used: {error}.") from error
+                raise self._unusable(error) from error
             _environments[self._directory] = (environment, os.getpid())
             return environment
 

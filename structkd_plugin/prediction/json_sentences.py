@@ -1,12 +1,13 @@
 """Sentences and what was predicted of them as JSON objects, one a line."""
 
 import json
+from itertools import accumulate
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from allennlp.common.checks import ConfigurationError
 
 from structkd_plugin.prediction.tagging import PredictedEntity, Tagging
-from structkd_plugin.tokenization import UNDETERMINED, split_words, starts_of_joined, word_starts
+from structkd_plugin.tokenization import UNDETERMINED, split_words, word_starts
 
 JsonObject = Dict[str, Any]
 
@@ -39,7 +40,7 @@ class PlacedSentence:
         self._starts: Optional[Sequence[int]] = None
         if text is None:
             text = " ".join(self.words)
-            self._starts = starts_of_joined(self.words)
+            self._starts = list(accumulate((len(word) + 1 for word in self.words[:-1]), initial=0))
         self.text = text
 
     @property

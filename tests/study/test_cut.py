@@ -51,10 +51,11 @@ def test_columns_may_be_called_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("skip", "what"), [("3", "in.conll has no sentences after the first 3, which are"), ("0", "x")]
+    ("content", "skip", "what"),
+    [(COLUMNS, "3", "in.conll has no sentences after the first 3, which are skipped"), (b"", "0", "has no sentences$")],
 )
-def test_nothing_left_is_a_mistake(skip, what, tmp_path):
+def test_nothing_left_is_a_mistake(content, skip, what, tmp_path):
     file = tmp_path / "in.conll"
-    file.write_bytes(COLUMNS if skip == "3" else b"")
-    with pytest.raises(SystemExit, match="has no sentences" if skip == "0" else what):
+    file.write_bytes(content)
+    with pytest.raises(SystemExit, match=what):
         cut.main([skip, "0", "blocks", str(file), str(tmp_path / "out.conll")])

@@ -49,8 +49,9 @@ _ROW_KEYS = ("config", "k", "name", "options", "recombined", "teachers", "unlabe
 _TEACHER_KEYS = ("config", "options")
 _RECOMBINED_KEYS = ("languages", "new_words", "reader", "sentences")
 _UNLABELLED_KEYS = ("files", "languages", "reader", "sentences", "skip")
-# Beside this file's folder: what adds sentences without tags to a configuration.
+# The reader of sentences that are lines.
 _PLAIN_TEXT = "structkd_plain_text"
+# Beside this file's folder: what adds sentences without tags to a configuration.
 _UNLABELLED_CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "unlabelled.libsonnet")
 # What the study itself decides on, for each run anew.
 _OURS = (

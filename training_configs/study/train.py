@@ -80,7 +80,8 @@ def main(arguments: Sequence[str]) -> int:
         # Before it is noted what this training begins with: else, broken off before AllenNLP empties the folder, it
         # would be gone on with from the checkpoint of another training.
         begun_file(folder).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
     _note(folder, {"inputs": plan["inputs"], "resumed": plan["resumed"], "versions": versions.installed()})
     command = [sys.executable, "-m", "allennlp", "train", config, "--serialization-dir", directory]
     command += ["--recover" if plan["recover"] else "--force", "--file-friendly-logging"]
