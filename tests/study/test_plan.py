@@ -108,6 +108,11 @@ def evaluated(study, *names):
         ({"unlabelled": {"files": "en.txt", "languages": ["en"]}}, "unlabelled.files is en.txt, but must have {lang"),
         ({"unlabelled": {**TEXT, "languages": ["fr"]}}, "unlabelled.languages has fr, which is neither trained on nor"),
         ({"unlabelled": {**TEXT, "skip": -1}}, "unlabelled.skip is -1, but must be a whole number"),
+        ({"unlabelled": {**TEXT, "skip": {"en": -1}}}, "unlabelled.skip.en is -1, but must be a whole number"),
+        (
+            {"unlabelled": {**TEXT, "skip": {"ta": 1}}},
+            "unlabelled.skip has ta, which unlabelled.languages does not have",
+        ),
         ({"unlabelled": {**TEXT, "first": 1}}, "unlabelled.first is no key of a study; there are files, languages"),
         (
             {"rows": [BASELINE, {**POSTERIOR, "unlabelled": True}]},
@@ -284,11 +289,15 @@ class TestConfigurations:
             assert config["dataset_reader"]["token_indexers"]["frozen"]["cache"] == "runs/vectors"
             assert config["model"]["encoder"]["input_size"] > 2560
 
+    def test_of_each_language_another_number_may_be_left_out(self):
+        study = plan.study_of(given(unlabelled={**TEXT, "skip": {"en": 3}, "sentences": 7}))
+        assert (study.cut("en", "unlabelled"), study.cut("nl", "unlabelled")) == ("3 7 lines", "0 7 lines")
+
     def test_unlabelled_sentences_are_of_the_rows_that_ask_for_them(self, tmp_path):
         rows = [BASELINE, POSTERIOR, {**POSTERIOR, "name": "More", "unlabelled": ["nl"]}]
         rows += [{**POSTERIOR, "name": "Most", "unlabelled": True}]
         study = plan.study_of(given(output=str(tmp_path), unlabelled={**TEXT, "skip": 3, "sentences": 7}, rows=rows))
-        assert (study.skip("unlabelled"), study.limit("unlabelled"), study.skip("train")) == (3, 7, 0)
+        assert (study.skip("nl", "unlabelled"), study.limit("unlabelled"), study.skip("nl", "train")) == (3, 7, 0)
         assert study.source("nl", "unlabelled") == "fixtures/text/nl.txt"
         assert set(study.sources()) >= {"fixtures/text/nl.txt", "fixtures/text/en.txt"}
         found = evaluated(study, "student_posterior_seed1", "student_more_seed1", "student_most_seed1")

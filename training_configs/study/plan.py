@@ -133,13 +133,15 @@ class Unlabelled(NamedTuple):
         The user's file of each language; languages may be among them that are not trained on otherwise.
     reader : `Mapping[str, Any]`
         The dataset reader of the files, which takes no tags.
-    skip, sentences : `int`
-        The first `skip` are left out; of the others the first `sentences` are used, all if 0.
+    skip : `Mapping[str, int]`
+        How many sentences of each language are left out before the first that is used.
+    sentences : `int`
+        How many are used of each language; all if 0.
     """
 
     files: Mapping[str, str]
     reader: Mapping[str, Any]
-    skip: int
+    skip: Mapping[str, int]
     sentences: int
 
 
@@ -238,16 +240,16 @@ class Study(NamedTuple):
             return self.unlabelled.sentences
         return {"train": self.train_sentences, "dev": self.dev_sentences}.get(split) or 0
 
-    def skip(self, split: str) -> int:
-        """How many sentences of a split are left out before the first that is used."""
-        return self.unlabelled.skip if split == UNLABELLED and self.unlabelled is not None else 0
+    def skip(self, language: str, split: str) -> int:
+        """How many sentences of a file are left out before the first that is used."""
+        return self.unlabelled.skip[language] if split == UNLABELLED and self.unlabelled is not None else 0
 
-    def cut(self, split: str) -> str:
-        """What is taken of the files of a split, as `cut.py` is told: SKIP LIMIT KIND."""
+    def cut(self, language: str, split: str) -> str:
+        """What is taken of a file, as `cut.py` is told: SKIP LIMIT KIND."""
         lines = (
             split == UNLABELLED and self.unlabelled is not None and self.unlabelled.reader.get("type") == _PLAIN_TEXT
         )
-        return f"{self.skip(split)} {self.limit(split)} {'lines' if lines else 'blocks'}"
+        return f"{self.skip(language, split)} {self.limit(split)} {'lines' if lines else 'blocks'}"
 
     def data(self, language: str, split: str) -> str:
         """The study's file, with as many sentences of the user's as it uses."""
@@ -713,9 +715,19 @@ def _unlabelled(given: Any, corpus: Optional[str], languages: Sequence[str]) -> 
     return Unlabelled(
         {language: _filled(pattern, language=language, split="train") for language in named},
         reader,
-        _count("unlabelled.skip", described.get("skip", 0), least=0),
+        _skipped(described.get("skip", 0), named),
         _count("unlabelled.sentences", described.get("sentences", 0), least=0),
     )
+
+
+def _skipped(given: Any, languages: Sequence[str]) -> Dict[str, int]:
+    """Of each language: what a number says of all, or a mapping of some, of the others nothing."""
+    if not isinstance(given, Mapping):
+        return dict.fromkeys(languages, _count("unlabelled.skip", given, least=0))
+    for language in given:
+        if language not in languages:
+            raise StudyError(f"unlabelled.skip has {language}, which unlabelled.languages does not have")
+    return {language: _count(f"unlabelled.skip.{language}", given.get(language, 0), least=0) for language in languages}
 
 
 def _recombined(given: Any, languages: Sequence[str]) -> Optional[Recombined]:
