@@ -8,6 +8,7 @@ import pytest
 from tests.study.programs import ROOT, program
 
 plan = program("plan")
+study_file = program("study_file")
 program("versions")
 program("train")
 results = program("results")
@@ -20,7 +21,7 @@ def study(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     config = {"config": "training_configs/teacher.libsonnet"}
     top_wk = {"name": "Top-WK", "config": "training_configs/top_wk.jsonnet", "k": [1, 5]}
-    return plan.study_of(
+    return study_file.study_of(
         {
             "name": "known",
             "output": str(tmp_path),

@@ -11,6 +11,7 @@ from typing import Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import plan
 import results
+import study_file
 
 from structkd_plugin.presentation.drawing import (
     GRID,
@@ -172,7 +173,7 @@ def drawings(study: plan.Study, evaluations: results.Evaluations) -> Dict[str, s
 def main(arguments: Sequence[str]) -> None:
     """Write the files."""
     description, folder = arguments
-    study = plan.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
+    study = study_file.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
     for name, svg in drawings(study, results.read_evaluations(study)).items():
         Path(folder, name).write_text(svg, encoding="utf-8")
 

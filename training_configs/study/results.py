@@ -13,6 +13,7 @@ from statistics import mean, stdev
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import plan
+import study_file
 import train
 import versions
 
@@ -358,7 +359,7 @@ def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main(arguments: Sequence[str]) -> None:
     """Write OUTPUT.md and OUTPUT.json."""
     description, output = arguments
-    study = plan.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
+    study = study_file.study_of(json.loads(Path(description).read_text(encoding="utf-8")))
     comparison = json.loads(Path(study.folder, "comparison.json").read_text(encoding="utf-8"))
     evaluations = read_evaluations(study)
     raw = json.dumps(raw_figures(study, evaluations), ensure_ascii=False, indent=1) + "\n"
