@@ -84,6 +84,18 @@ class TestConfigurations:
         with pytest.raises(RuntimeError, match=r"no option hiden_size; the options are .*hidden_size"):
             evaluated(study, "student_posterior_seed1")
 
+    def test_a_misspelt_option_of_the_task_is_named(self, tmp_path):
+        study = study_file.study_of(given(output=str(tmp_path), task_options={"typs": ["PER"]}))
+        with pytest.raises(RuntimeError, match=r"task_options has typs, which the task does not"):
+            evaluated(study, "student_baseline_seed1")
+
+    def test_a_row_without_teachers_has_no_stores(self, tmp_path):
+        """Also where its configuration has stores of its own to begin with."""
+        rows = [BASELINE, {**POSTERIOR, "name": "Untaught", "teachers": "none"}]
+        study = study_file.study_of(given(output=str(tmp_path), rows=rows))
+        config = evaluated(study, "student_untaught_seed1")["student_untaught_seed1"]
+        assert not any(isinstance(one, dict) for one in config["trainer"]["callbacks"])
+
     def test_the_frozen_encoder_is_everyones(self, tmp_path):
         encoder = {"type": "universal_sentence_encoder", "cache": "runs/vectors", "size": 2560}
         study = study_file.study_of(given(output=str(tmp_path), frozen_encoder=encoder))
@@ -153,9 +165,10 @@ def test_imports_are_followed(tmp_path):
         "// import 'no.libsonnet'\n(import 'deeper/b.libsonnet') + (import \"c.libsonnet\")"
     )
     (tmp_path / "deeper" / "b.libsonnet").write_text("import '../c.libsonnet'")
-    (tmp_path / "c.libsonnet").write_text("{}")
+    (tmp_path / "c.libsonnet").write_text("{ a: importstr\n  'd.txt' }")
+    (tmp_path / "d.txt").write_text("d")
     found = configurations.imported_files(str(tmp_path / "a.jsonnet"))
-    assert [Path(file).name for file in found] == ["a.jsonnet", "b.libsonnet", "c.libsonnet"]
+    assert [Path(file).name for file in found] == ["a.jsonnet", "b.libsonnet", "c.libsonnet", "d.txt"]
     names = {Path(file).name for file in configurations.imported_files("training_configs/top_wk.jsonnet")}
     assert names == {"top_wk.jsonnet", "baseline.jsonnet", "base.libsonnet", "upos.libsonnet"}
 
@@ -176,7 +189,9 @@ def test_studies_that_are_shipped_are_right(file, tmp_path):
         config = found[name]
         assert ("objective" in config["model"]) == (row.teachers is not None), row.name
         if row.k is not None:
-            assert f'"k": {row.k}' in json.dumps(config["model"]["objective"])
+            objective = config["model"]["objective"]
+            parts = objective.get("objectives", [objective])
+            assert [part["k"] for part in parts if "k" in part] == [row.k], row.name
 
 
 def test_the_paper_s_methods_are_in_the_studies_of_the_paper():

@@ -81,6 +81,8 @@ COMPARISON = {
                 "de": figure(0.1, 0.001, 0.03),
                 "en": figure(0.0, 0.04, 0.06),
                 "macro_trained": figure(0.05, 0.002),
+                # Of a study without zero-shot languages.
+                "macro": figure(0.05, 0.02),
                 "nl": None,
             },
         },
@@ -109,6 +111,12 @@ def test_languages_and_their_average(text):
     # 62.5 is 5 of the 27.5 points between 57.5 and 85.
     assert table["Posterior"] == ["75.00 ± 7.07 \\*", "50.00 ± 0.00", "62.50 ± 3.54 \\*\\*", "18.2"]
     assert table["Top-WK (1)"] == ["60.00 ± 0.00 †\\*", "50.00 ± 0.00", "55.00 ± 0.00", "-9.1"]
+
+
+def test_without_zero_shot_languages_there_is_one_average(trained):
+    alone = trained._replace(zero_shot={})
+    text = results.results(alone, results.read_evaluations(alone), COMPARISON)
+    assert rows(text, "Languages trained on")["Posterior"][2] == "62.50 ± 3.54 \\*"
 
 
 def test_what_is_unknown_is_no_zero(text):

@@ -94,6 +94,20 @@ def test_a_mistake_is_one_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_misspelt_option_is_seen_before_anything_is_trained(tmp_path):
+    content = yaml.safe_load((FOLDER / "fixtures.yaml").read_text(encoding="utf-8"))
+    content["output"] = str(tmp_path / "out")
+    content["students"]["options"]["hiden_size"] = 3
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = snakemake(study)
+    assert done.returncode != 0
+    message = r"^error: \S+/configs/student_\w+\.jsonnet: there is no option hiden_size; the options are "
+    assert re.search(message, done.stderr, re.MULTILINE)
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "out").glob("fixtures/teachers/*/*/model.tar.gz"))
+
+
 def in_training(out):
     """Students that have finished an epoch, and not their training."""
     folders = {file.parent for file in out.glob("students/*/model_state_e*.th")}
@@ -197,8 +211,10 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
     study.write_text(json.dumps(changed))
     fourth = snakemake(study, "--dry-run")
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", fourth.stdout + fourth.stderr, re.MULTILINE))
-    assert {name: jobs.get(name) for name in ("teacher", "store", "store_of_more", "data")} == {
+    assert {name: jobs.get(name) for name in ("teacher", "student", "store", "store_of_more", "data")} == {
         "teacher": None,
+        # All but the baseline: the stores hold more labellings now.
+        "student": "6",
         "store": "2",
         "store_of_more": "1",
         "data": "2",

@@ -26,6 +26,35 @@ pytestmark = pytest.mark.usefixtures("in_the_repository")
         ({"files": "{language}/{split}/{part}.conllu"}, "files has {part}, but only {corpus}, {language} and {split}"),
         ({"languages": "de"}, "languages is a list of at least one language"),
         ({"languages": []}, "languages is a list of at least one language"),
+        ({"zero_shot": [{"it": "x/it.conll"}]}, "zero_shot has {'it': 'x/it.conll'}, which is no code of a language"),
+        ({"rows": [BASELINE, {**POSTERIOR, "teachers": ["crf"]}]}, r"rows, Posterior: teachers is \['crf'\], but must"),
+        (
+            {"rows": [BASELINE, {**TOP_WK, "k": [1, 5]}, {**TOP_WK, "k": 5}]},
+            "rows has two of the name 'Top-WK': give each a name of its own",
+        ),
+        ({"output": "{corpus}/runs"}, "output is {corpus}/runs, but a folder here has neither braces nor commas"),
+        ({"task_options": {"file": "x"}}, "task_options has file, which the study sets itself"),
+        (
+            {"students": {"options": {"learning_rate_scheduler": {"gamma": "1e-3"}}}},
+            "students.options.learning_rate_scheduler.gamma is the text '1e-3', not a number: write 1.0e-3",
+        ),
+        ({"unlabelled": {**TEXT, "reader": None}}, "unlabelled.reader.type is missing, as in"),
+        (
+            {"unlabelled": {**TEXT, "files": "{language}.xml", "sentences": 5}},
+            "unlabelled has skip or sentences, but XML cannot be cut",
+        ),
+        (
+            {"unlabelled": {**TEXT, "files": "{corpus}/{language}/train.conllu"}},
+            "unlabelled.files has the training sentences of en, all of which are trained on",
+        ),
+        (
+            {"unlabelled": {**TEXT, "files": "{corpus}/{language}/train.conllu", "skip": 9}, "train_sentences": 10},
+            "unlabelled.skip is 9 for en, but the first 10 sentences of the same file",
+        ),
+        (
+            {"recombined": {"reader": {"label": None}, "sentences": 9}},
+            "recombined.reader.type is missing, as in",
+        ),
         ({"languages": ["de", "de"]}, "languages names a language twice"),
         ({"languages": ["de", False]}, "languages has false, which is what YAML makes of no: write 'no' with quotes"),
         ({"languages": ["de", "German!"]}, "languages has 'German!', which is no code of a language"),
@@ -132,6 +161,12 @@ def test_a_missing_file_is_named():
         study_file.StudyError, match=r"^there is no file nowhere/de/train.conllu, nor 6 more: correct files"
     ):
         study_file.check_files(study_file.study_of(given(corpus="nowhere")))
+
+
+def test_unlabelled_sentences_may_be_those_after_the_tagged_ones():
+    unlabelled = {**TEXT, "files": "{corpus}/{language}/train.conllu", "skip": {"en": 10}}
+    study = study_file.study_of(given(unlabelled=unlabelled, train_sentences=10))
+    assert study.cut("en", "unlabelled").split()[0] == "10"
 
 
 def test_what_is_left_out_has_a_default():

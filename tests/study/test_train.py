@@ -61,7 +61,7 @@ def test_a_checkpoint_of_other_inputs_is_gone_before_anything_is_begun(folder, m
     """Else, broken off before AllenNLP empties the folder, it would be gone on with."""
     monkeypatch.setattr(train.signal, "signal", lambda *_: None)
 
-    def broken_off(command):
+    def broken_off(command, **_):
         assert "--force" in command
         raise KeyboardInterrupt
 
@@ -78,7 +78,7 @@ def test_terminated_twice_it_is_still_gone_on_with(folder, monkeypatch):
     handlers = []
 
     class Process:
-        def __init__(self, command):
+        def __init__(self, command, **_):
             assert "--recover" in command
 
         def wait(self):
@@ -100,7 +100,7 @@ def test_what_cannot_be_gone_on_with_is_begun_anew_the_next_time(folder, tmp_pat
     commands = []
 
     class Process:
-        def __init__(self, command):
+        def __init__(self, command, **_):
             commands.append(command)
 
         def wait(self):
@@ -112,3 +112,43 @@ def test_what_cannot_be_gone_on_with_is_begun_anew_the_next_time(folder, tmp_pat
     assert train.main(["x.jsonnet", str(folder)]) == status
     assert "--recover" in commands[0]
     assert train.begun_file(folder).exists() == kept
+
+
+def test_a_folder_is_trained_by_one_process(folder, monkeypatch):
+    """As after a kill of Snakemake alone: what it had started goes on."""
+    started = []
+    monkeypatch.setattr(train.signal, "signal", lambda *_: None)
+
+    class Process:
+        def __init__(self, command, pass_fds):
+            started.append(pass_fds)
+
+        def wait(self):
+            with pytest.raises(SystemExit, match=f"another process is training {folder}"):
+                train.main(["x.jsonnet", str(folder)])
+            return 0
+
+    monkeypatch.setattr(train.subprocess, "Popen", Process)
+    assert train.main(["x.jsonnet", str(folder)]) == 0
+    assert len(started) == 1
+    assert len(started[0]) == 1
+
+
+def test_terminated_before_it_knows_the_training_it_ends_it(folder, monkeypatch):
+    handlers = []
+    ended = []
+
+    class Process:
+        def __init__(self, command, **_):
+            handlers[0]()
+
+        def wait(self):
+            return 1
+
+        def terminate(self):
+            ended.append(True)
+
+    monkeypatch.setattr(train.subprocess, "Popen", Process)
+    monkeypatch.setattr(train.signal, "signal", lambda _, handler: handlers.append(handler))
+    assert train.main(["x.jsonnet", str(folder)]) == 128 + train.signal.SIGTERM
+    assert ended == [True]

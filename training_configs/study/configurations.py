@@ -10,18 +10,21 @@ import plan
 
 # Beside this file's folder: what adds sentences without tags to a configuration.
 _UNLABELLED_CONFIG = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "unlabelled.libsonnet")
-_IMPORT = re.compile(r"\bimport\s+(['\"])(.+?)\1")
+_IMPORT = re.compile(r"\bimport(?:str|bin)?\s+(['\"])(.+?)\1")
 
 
 def task_text(study: plan.Study) -> str:
     """The Jsonnet of the task: that of the study file, reading the study's data."""
     folder = json.dumps(f"{study.folder}/data/", ensure_ascii=False)
-    options = {"languages": list(study.languages), **study.task_options}
+    names = json.dumps(sorted(study.task_options), ensure_ascii=False)
     return "\n".join(
         [
-            f"(import {_relative(study.task, study.folder)}) {{",
+            f"local task = import {_relative(study.task, study.folder)};",
+            f"local unknown = [name for name in {names} if !std.objectHasAll(task, name)];",
+            "assert unknown == [] : 'task_options has %s, which the task does not' % std.join(', ', unknown);",
+            "task {",
             # A mapping adds to the task's own, as settings of its reader.
-            *_hidden(options, merged=True),
+            *_hidden(study.task_options, merged=True),
             f"  file(language, split):: {folder} + language + '/' + split + {json.dumps(study.suffix)},",
             "}",
             "",
@@ -37,7 +40,8 @@ def teacher_text(study: plan.Study, teachers: str, language: str) -> str:
 
 def student_text(study: plan.Study, row: plan.Row, seed: int) -> str:
     """The configuration of a student."""
-    options: Dict[str, Any] = {"languages": list(study.languages), "seed": seed, **row.options}
+    # Null: configurations that distil have stores of their own to begin with.
+    options: Dict[str, Any] = {"languages": list(study.languages), "seed": seed, "stores": None, **row.options}
     if row.teachers is not None:
         # A folder where there is one for each language in it: shorter to read.
         more = row.unlabelled or row.recombined
@@ -109,9 +113,9 @@ def _imported(path: str, met: Set[str]) -> Iterator[str]:
         return
     met.add(path)
     yield path
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        for match in _IMPORT.finditer(line.partition("//")[0]):
-            yield from _imported(os.path.normpath(os.path.join(os.path.dirname(path), match[2])), met)
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    for match in _IMPORT.finditer("\n".join(line.partition("//")[0] for line in lines)):
+        yield from _imported(os.path.normpath(os.path.join(os.path.dirname(path), match[2])), met)
 
 
 def _config_text(study: plan.Study, config: str, options: Mapping[str, Any], *additions: str) -> str:

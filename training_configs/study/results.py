@@ -224,7 +224,7 @@ def _curve(study: plan.Study, evaluations: Evaluations) -> str:
 
 
 def _costs(study: plan.Study) -> str:
-    """Hours and memory, of a student on average over its seeds, of all teachers together."""
+    """Hours, of a student on average over its seeds, of all teachers together; and the largest memory of any."""
     rows = []
     resumed = False
     for name in study.needed_teachers():
@@ -240,7 +240,7 @@ def _costs(study: plan.Study) -> str:
         rows.append([row.name, *_cost_cells(list(costs.values()), 1)])
     table = _markdown(["", "training, hours", "of the processor", "peak memory, GiB"], rows)
     note = "\n\n≥: a training was broken off; only what came after is counted." if resumed else ""
-    return table + "\n\nOf a student: the mean over its seeds." + note
+    return table + "\n\nOf a student: hours on average over its seeds, and the largest memory." + note
 
 
 def _teacher_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
@@ -329,7 +329,8 @@ def _versions(study: plan.Study) -> Dict[str, str]:
 
 
 def _hours(hours: float, resumed: bool) -> str:
-    return ("≥ " if resumed else "") + f"{hours:.3f}"
+    # Of what ends within a second, processor time is not measured.
+    return ("≥ " if resumed else "") + f"{hours:.3f}" if hours else _UNKNOWN
 
 
 def _was_resumed(folder: str) -> bool:

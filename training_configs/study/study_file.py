@@ -57,6 +57,7 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # Neither what `allennlp compare NAME=PATH,PATH` splits at, nor what a table of Markdown does.
 _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+()_-]*")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEACHERS_NAME = re.compile(r"[a-z][a-z0-9]*")
 
@@ -112,12 +113,15 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
         if given.get(key) is not None and plan.suffix_of(files) == ".xml":
             raise StudyError(f"{key} is given, but XML cannot be cut: leave it out, or cut the files yourself")
     output = _string("output", given.get("output", OUTPUT))
+    if any(character in output for character in "{},"):
+        # Snakemake reads braces as wildcards, `allennlp compare` a comma as the end of a path.
+        raise StudyError(f"output is {output}, but a folder here has neither braces nor commas")
     frozen = given.get("frozen_encoder")
-    return plan.Study(
+    study = plan.Study(
         name=name,
         folder=f"{output.rstrip('/')}/{name}",
         task=_existing("task", given["task"]),
-        task_options=_named_values("task_options", given.get("task_options"), ()),
+        task_options=_named_values("task_options", given.get("task_options"), ("file", "languages")),
         files=files,
         languages=languages,
         zero_shot=zero_shot,
@@ -133,6 +137,27 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
         samples=_count("samples", given.get("samples", 10_000), least=100),
         cuda_device=_count("cuda_device", given.get("cuda_device", -1), least=-1),
     )
+    _check_overlap(study)
+    return study
+
+
+def _check_overlap(study: plan.Study) -> None:
+    """Sentences without tags must be others than the tagged ones."""
+    if study.unlabelled is None:
+        return
+    for language, file in study.unlabelled.files.items():
+        skipped = study.unlabelled.skip[language]
+        if language in study.languages and os.path.normpath(file) == os.path.normpath(study.source(language, "train")):
+            if study.train_sentences is None:
+                raise StudyError(
+                    f"unlabelled.files has the training sentences of {language}, all of which are trained on with "
+                    "their tags: give train_sentences, and skip as many, or take other files"
+                )
+            if skipped < study.train_sentences:
+                raise StudyError(
+                    f"unlabelled.skip is {skipped} for {language}, but the first {study.train_sentences} sentences of "
+                    "the same file are trained on with their tags (train_sentences): skip at least as many"
+                )
 
 
 def check_files(study: plan.Study) -> None:
@@ -147,8 +172,8 @@ def check_files(study: plan.Study) -> None:
     if missing:
         more = f", nor {len(missing) - 1} more" if len(missing) > 1 else ""
         raise StudyError(
-            f"there is no file {missing[0]}{more}: correct files, zero_shot or corpus, which may be given on "
-            "the command line as --config corpus=FOLDER"
+            f"there is no file {missing[0]}{more}: correct files, zero_shot, unlabelled.files or corpus, "
+            "which may be given on the command line as --config corpus=FOLDER"
         )
 
 
@@ -164,7 +189,9 @@ def _rows(
     rows: List[plan.Row] = []
     for number, row in enumerate(given, 1):
         rows += _expanded(f"rows, number {number}", row, shared, teachers, unlabelled, recombined)
-    for key, values in (("name", [row.name for row in rows]), ("name in files", [row.slug for row in rows])):
+    entries = [row.get("name") for row in given]
+    named = (("name", entries), ("name", [row.name for row in rows]), ("name in files", [row.slug for row in rows]))
+    for key, values in named:
         for value in values:
             if values.count(value) > 1:
                 raise StudyError(f"rows has two of the {key} {value!r}: give each a name of its own")
@@ -191,7 +218,7 @@ def _expanded(
     config = _existing(f"{where}: config", given["config"])
     options = {**shared, **_options(f"{where}: options", given.get("options"))}
     of_row = given.get("teachers", next(iter(teachers)))
-    if of_row != NO_TEACHERS and of_row not in teachers:
+    if not isinstance(of_row, str) or (of_row != NO_TEACHERS and of_row not in teachers):
         known = ", ".join((*teachers, NO_TEACHERS))
         raise StudyError(f"{where}: teachers is {of_row!r}, but must be one of {known}")
     learnt_from = None if of_row == NO_TEACHERS else of_row
@@ -241,7 +268,7 @@ def _teachers(given: Any) -> Dict[str, plan.Teachers]:
             )
         _known(f"{where}.", described, _TEACHER_KEYS)
         config = _existing(f"{where}.config", described["config"])
-        # plan.Teachers have one seed, which a study may want to choose.
+        # Teachers have one seed, which a study may want to choose.
         options = _options(f"{where}.options", described.get("options"), allowed=("seed",))
         found[name] = plan.Teachers(name, config, options)
     if not found:
@@ -282,13 +309,20 @@ def _unlabelled(given: Any, corpus: Optional[str], languages: Sequence[str]) -> 
                 f"unlabelled.languages has {language}, which is neither trained on nor tested: take it out, or add it "
                 "to languages or zero_shot"
             )
-    reader = _mapping("unlabelled.reader", described.get("reader", {"type": plan.PLAIN_TEXT}))
-    return plan.Unlabelled(
-        {language: plan.filled(pattern, language=language, split="train") for language in named},
-        reader,
-        _skipped(described.get("skip", 0), named),
-        _count("unlabelled.sentences", described.get("sentences", 0), least=0),
-    )
+    reader = _reader("unlabelled.reader", described.get("reader", {"type": plan.PLAIN_TEXT}))
+    skip = _skipped(described.get("skip", 0), named)
+    sentences = _count("unlabelled.sentences", described.get("sentences", 0), least=0)
+    if plan.suffix_of(pattern) == ".xml" and (sentences or any(skip.values())):
+        raise StudyError("unlabelled has skip or sentences, but XML cannot be cut: leave them out")
+    files = {language: plan.filled(pattern, language=language, split="train") for language in named}
+    return plan.Unlabelled(files, reader, skip, sentences)
+
+
+def _reader(key: str, given: Any) -> Mapping[str, Any]:
+    reader = _mapping(key, given)
+    if not isinstance(reader.get("type"), str):
+        raise StudyError(f"{key}.type is missing, as in {{type: structkd_conllu, label: null}}")
+    return reader
 
 
 def _skipped(given: Any, languages: Sequence[str]) -> Dict[str, int]:
@@ -319,7 +353,7 @@ def _recombined(given: Any, languages: Sequence[str]) -> Optional[plan.Recombine
             )
     reader = {
         "type": "structkd_recombined",
-        "reader": _mapping("recombined.reader", described["reader"]),
+        "reader": _reader("recombined.reader", described["reader"]),
         "sentences": _count("recombined.sentences", described["sentences"], least=1),
     }
     new_words = described.get("new_words")
@@ -333,16 +367,17 @@ def _recombined(given: Any, languages: Sequence[str]) -> Optional[plan.Recombine
 def _zero_shot(given: Any, files: str, corpus: Optional[str], languages: Sequence[str]) -> Dict[str, str]:
     if given is None:
         return {}
+    if not isinstance(given, (Mapping, list)):
+        raise StudyError("zero_shot is a list of languages, or a mapping from languages to their test files")
+    for language in given:
+        _check_language("zero_shot", language)
     if isinstance(given, Mapping):
         patterns = {language: _pattern(f"zero_shot.{language}", file, corpus, ()) for language, file in given.items()}
-    elif isinstance(given, list):
-        patterns = dict.fromkeys(given, files)
     else:
-        raise StudyError("zero_shot is a list of languages, or a mapping from languages to their test files")
-    if isinstance(given, list) and len(patterns) < len(given):
+        patterns = dict.fromkeys(given, files)
+    if len(patterns) < len(given):
         raise StudyError("zero_shot names a language twice")
     for language in patterns:
-        _check_language("zero_shot", language)
         if language in languages:
             raise StudyError(f"zero_shot has {language}, which is trained on: take it out of one of the two lists")
     return {language: plan.filled(pattern, language=language, split="test") for language, pattern in patterns.items()}
@@ -399,7 +434,23 @@ def _named_values(key: str, given: Any, forbidden: Tuple[str, ...]) -> Dict[str,
             raise StudyError(f"{key} has {name!r}, which cannot be the name of an option")
         if name in forbidden:
             raise StudyError(f"{key} has {name}, which the study sets itself: take it out")
+        _no_number_as_text(f"{key}.{name}", options[name])
     return dict(options)
+
+
+def _no_number_as_text(key: str, value: Any) -> None:
+    """YAML reads 1e-3 as a text, and Snakemake all numbers within a mapping on the command line."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            _no_number_as_text(f"{key}.{name}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _no_number_as_text(key, inner)
+    elif isinstance(value, str) and _NUMBER.fullmatch(value):
+        raise StudyError(
+            f"{key} is the text {value!r}, not a number: write 1.0e-3 for 1e-3, and what is within a mapping in the "
+            "file, not on the command line"
+        )
 
 
 def _pattern(key: str, given: Any, corpus: Optional[str], required: Tuple[str, ...]) -> str:

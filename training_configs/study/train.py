@@ -4,6 +4,7 @@ Trains, or goes on with a training that was broken off: `train.py CONFIG FOLDER 
 A training is gone on with only if everything it depends on, the INPUTs, is what it was begun with; else it begins anew.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, List, Sequence
 
 import versions
 
@@ -74,8 +75,9 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status of the training."""
     config, directory, *paths = arguments
     folder = Path(directory)
-    plan = how(folder, fingerprint(paths))
     folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = _locked(folder)
+    plan = how(folder, fingerprint(paths))
     if not plan["recover"]:
         # Before it is noted what this training begins with: else, broken off before AllenNLP empties the folder, it
         # would be gone on with from the checkpoint of another training.
@@ -86,14 +88,21 @@ def main(arguments: Sequence[str]) -> int:
     command = [sys.executable, "-m", "allennlp", "train", config, "--serialization-dir", directory]
     command += ["--recover" if plan["recover"] else "--force", "--file-friendly-logging"]
     print(*command, flush=True)
-    process = subprocess.Popen(command)
     terminated = []
+    running: List[subprocess.Popen[bytes]] = []
 
     def terminate(*_: Any) -> None:
         terminated.append(True)
-        process.terminate()
+        for one in running:
+            one.terminate()
 
     signal.signal(signal.SIGTERM, terminate)
+    # The training holds the lock too, should this process be killed.
+    process = subprocess.Popen(command, pass_fds=(lock,))
+    running.append(process)
+    if terminated:
+        # Before it was among those that run.
+        process.terminate()
     try:
         status = process.wait()
     except KeyboardInterrupt:
@@ -106,6 +115,25 @@ def main(arguments: Sequence[str]) -> int:
         # What cannot be gone on with is begun anew the next time.
         begun_file(folder).unlink()
     return status if status >= 0 else 128 - status
+
+
+def _locked(folder: Path) -> int:
+    """
+    The descriptor of a lock on a training's folder, held until all processes that have it have ended.
+
+    # Raises
+
+    `SystemExit` : where another has it: a training whose Snakemake was killed goes on.
+    """
+    lock = os.open(folder.with_name(f"{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise SystemExit(
+            f"error: another process is training {folder}: wait for it, or end it, and start again"
+        ) from None
+    return lock
 
 
 def _note(folder: Path, content: Dict[str, Any]) -> None:
