@@ -60,7 +60,7 @@ def test_teachers_that_no_row_learns_from_are_not_trained():
     assert study.needed_teachers() == ["crf", "softmax"]
 
 
-ALONE = ["plan", "study_file", "configurations", "cut", "train", "results", "versions"]
+ALONE = ["plan", "study_file", "configurations", "cut", "train", "versions"]
 
 
 @pytest.mark.parametrize("name", ALONE)

@@ -119,6 +119,19 @@ def test_without_zero_shot_languages_there_is_one_average(trained):
     assert rows(text, "Languages trained on")["Posterior"][2] == "62.50 ± 3.54 \\*"
 
 
+def test_averages_are_corrected_for_the_rows(trained):
+    uncorrected = {"Posterior": 0.004, "Top-WK (1)": 0.02, "Top-WK (5)": 0.03}
+    systems = [{"name": name, "figures": {"macro_trained": figure(0.1, p)}} for name, p in uncorrected.items()]
+    text = results.results(trained, results.read_evaluations(trained), {"systems": systems})
+    table = rows(text, "Languages trained on")
+    assert [table[name][2].endswith("\\*") for name in uncorrected] == [True, True, True]
+    systems[1]["figures"]["macro_trained"]["p"] = 0.026
+    text = results.results(trained, results.read_evaluations(trained), {"systems": systems})
+    table = rows(text, "Languages trained on")
+    # 3 · 0.004 < 0.05 as it was, 2 · 0.026 > 0.05, which the last is as well.
+    assert [table[name][2].endswith("\\*") for name in uncorrected] == [True, False, False]
+
+
 def test_what_is_unknown_is_no_zero(text):
     table = rows(text, "Zero-shot languages")
     assert table["Baseline"] == ["25.00 ± 0.00", "25.00 ± 0.00"]

@@ -17,6 +17,8 @@ import study_file
 import train
 import versions
 
+from structkd_plugin.evaluation.significance import holm
+
 _UNKNOWN = "–"
 _LEVELS = ((0.01, "**"), (0.05, "*"))
 _SECONDS_AN_HOUR = 3600
@@ -178,12 +180,13 @@ def _points(figures: Sequence[Optional[float]]) -> str:
 
 def _mark(comparison: Mapping[str, Any], name: str, figure: str) -> str:
     """Stars where a row differs significantly from the baseline; † where it is worse."""
-    found = next((system["figures"].get(figure) for system in comparison["systems"] if system["name"] == name), None)
-    if found is None:
+    figures = {system["name"]: system["figures"].get(figure) for system in comparison["systems"]}
+    found = figures.get(name)
+    if found is None or found["p"] is None:
         return ""
-    p = found["p"] if found["p_holm"] is None else found["p_holm"]
-    if p is None:
-        return ""
+    # Averages are corrected here, for the rows that are looked at together; `compare` has corrected a row's languages.
+    rows = {row: of_row["p"] for row, of_row in figures.items() if of_row is not None and of_row["p"] is not None}
+    p = holm(rows)[name] if found["p_holm"] is None else found["p_holm"]
     stars = next((mark for level, mark in _LEVELS if p < level), "")
     return (" " if found["difference"] > 0 else " †") + stars if stars else ""
 
@@ -193,8 +196,9 @@ def _marks(study: plan.Study) -> str:
     several = len(study.needed_teachers()) > 1
     aim = f"teachers ({study.needed_teachers()[0]})" if several else "teachers"
     return (
-        f"\\* and \\*\\*: differs from {study.baseline.name} with p < 0.05 and p < 0.01 ({asked}; of languages "
-        "corrected by Holm's method, averages and rows are not; as in `comparison.txt`), † for the worse. Gap closed: "
+        f"\\* and \\*\\*: differs from {study.baseline.name} with p < 0.05 and p < 0.01 ({asked}), † for the worse. "
+        "They are corrected by Holm's method: of a language for the languages of its row, of an average for all rows; "
+        "`comparison.txt` has them uncorrected too. Gap closed: "
         f"the share of the way from {study.baseline.name} to the {aim}, on average."
     )
 
