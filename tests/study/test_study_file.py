@@ -163,6 +163,10 @@ def test_a_missing_file_is_named():
         study_file.check_files(study_file.study_of(given(corpus="nowhere")))
 
 
+def test_labels_of_a_task_may_be_numbers():
+    assert study_file.study_of(given(task_options={"types": ["1", "2"]})).task_options == {"types": ["1", "2"]}
+
+
 def test_unlabelled_sentences_may_be_those_after_the_tagged_ones():
     unlabelled = {**TEXT, "files": "{corpus}/{language}/train.conllu", "skip": {"en": 10}}
     study = study_file.study_of(given(unlabelled=unlabelled, train_sentences=10))

@@ -1,5 +1,6 @@
 """Whether a training that was broken off is gone on with or begun anew."""
 
+import errno
 import json
 
 import pytest
@@ -152,3 +153,20 @@ def test_terminated_before_it_knows_the_training_it_ends_it(folder, monkeypatch)
     monkeypatch.setattr(train.signal, "signal", lambda _, handler: handlers.append(handler))
     assert train.main(["x.jsonnet", str(folder)]) == 128 + train.signal.SIGTERM
     assert ended == [True]
+
+
+def test_a_file_system_without_locks_is_no_obstacle(folder, monkeypatch):
+    def without_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    class Process:
+        def __init__(self, command, **_):
+            pass
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(train.fcntl, "flock", without_locks)
+    monkeypatch.setattr(train.subprocess, "Popen", Process)
+    monkeypatch.setattr(train.signal, "signal", lambda *_: None)
+    assert train.main(["x.jsonnet", str(folder)]) == 0

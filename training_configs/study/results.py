@@ -333,8 +333,10 @@ def _versions(study: plan.Study) -> Dict[str, str]:
 
 
 def _hours(hours: float, resumed: bool) -> str:
-    # Of what ends within a second, processor time is not measured.
-    return ("≥ " if resumed else "") + f"{hours:.3f}" if hours else _UNKNOWN
+    if not hours:
+        # Of what ends within a second, processor time is not measured.
+        return _UNKNOWN
+    return ("≥ " if resumed else "") + f"{hours:.3f}"
 
 
 def _was_resumed(folder: str) -> bool:

@@ -100,7 +100,12 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
     students = _mapping("students", given.get("students"))
     _known("students.", students, ("options",))
     shared = _options("students.options", students.get("options"))
-    rows = _rows(given["rows"], shared, teachers, unlabelled, recombined)
+    # The languages of further sentences; none where the study has no such sentences.
+    more = {
+        plan.UNLABELLED: None if unlabelled is None else list(unlabelled.files),
+        plan.RECOMBINED: None if recombined is None else recombined.languages,
+    }
+    rows = _rows(given["rows"], shared, teachers, more)
     baselines = [row for row in rows if row.name == given["baseline"]]
     if not baselines:
         raise StudyError(
@@ -181,14 +186,13 @@ def _rows(
     given: Any,
     shared: Mapping[str, Any],
     teachers: Mapping[str, plan.Teachers],
-    unlabelled: Optional[plan.Unlabelled],
-    recombined: Optional[plan.Recombined],
+    more: Mapping[str, Optional[Sequence[str]]],
 ) -> List[plan.Row]:
     if not isinstance(given, list) or not given:
         raise StudyError("rows is a list of rows, each with name and config")
     rows: List[plan.Row] = []
     for number, row in enumerate(given, 1):
-        rows += _expanded(f"rows, number {number}", row, shared, teachers, unlabelled, recombined)
+        rows += _expanded(f"rows, number {number}", row, shared, teachers, more)
     entries = [row.get("name") for row in given]
     named = (("name", entries), ("name", [row.name for row in rows]), ("name in files", [row.slug for row in rows]))
     for key, values in named:
@@ -203,8 +207,7 @@ def _expanded(
     given: Any,
     shared: Mapping[str, Any],
     teachers: Mapping[str, plan.Teachers],
-    unlabelled: Optional[plan.Unlabelled],
-    recombined: Optional[plan.Recombined],
+    more: Mapping[str, Optional[Sequence[str]]],
 ) -> List[plan.Row]:
     """The rows of one entry: one for each K where it has several."""
     if not isinstance(given, Mapping):
@@ -222,17 +225,14 @@ def _expanded(
         known = ", ".join((*teachers, NO_TEACHERS))
         raise StudyError(f"{where}: teachers is {of_row!r}, but must be one of {known}")
     learnt_from = None if of_row == NO_TEACHERS else of_row
-    more = [
-        _more_of_row(where, kind, given.get(kind, False), learnt_from, languages)
-        for kind, languages in (
-            (plan.UNLABELLED, None if unlabelled is None else list(unlabelled.files)),
-            (plan.RECOMBINED, None if recombined is None else recombined.languages),
-        )
-    ]
+    of_more = {
+        kind: _more_of_row(where, kind, given.get(kind, False), learnt_from, languages)
+        for kind, languages in more.items()
+    }
     if given.get("k") is None:
         if options.get("labellings") == "legal" and not isinstance(options.get("k"), int):
             raise StudyError(f"{where}: labellings is legal, so that k must be given: stores hold the K best")
-        return [plan.Row(name, _slug(name), config, options, learnt_from, None, None, *more)]
+        return [plan.Row(name, _slug(name), config, options, learnt_from, None, None, **of_more)]
     if "k" in options:
         raise StudyError(f"{where}: k is given twice, for the row and in options")
     several = isinstance(given["k"], list)
@@ -248,8 +248,7 @@ def _expanded(
             teachers=learnt_from,
             family=name,
             k=k,
-            unlabelled=more[0],
-            recombined=more[1],
+            **of_more,
         )
         for k in ks
     ]
@@ -424,7 +423,9 @@ def _frozen_encoder(given: Any) -> Mapping[str, Any]:
 
 
 def _options(key: str, given: Any, allowed: Tuple[str, ...] = ()) -> Dict[str, Any]:
-    return _named_values(key, given, tuple(name for name in _OURS if name not in allowed))
+    options = _named_values(key, given, tuple(name for name in _OURS if name not in allowed))
+    _no_number_as_text(key, options)
+    return options
 
 
 def _named_values(key: str, given: Any, forbidden: Tuple[str, ...]) -> Dict[str, Any]:
@@ -434,7 +435,6 @@ def _named_values(key: str, given: Any, forbidden: Tuple[str, ...]) -> Dict[str,
             raise StudyError(f"{key} has {name!r}, which cannot be the name of an option")
         if name in forbidden:
             raise StudyError(f"{key} has {name}, which the study sets itself: take it out")
-        _no_number_as_text(f"{key}.{name}", options[name])
     return dict(options)
 
 

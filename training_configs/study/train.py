@@ -133,6 +133,9 @@ def _locked(folder: Path) -> int:
         raise SystemExit(
             f"error: another process is training {folder}: wait for it, or end it, and start again"
         ) from None
+    except OSError:
+        # A file system without locks, as some over a network: nothing is known of others.
+        pass
     return lock
 
 
