@@ -173,15 +173,22 @@ def test_imports_are_followed(tmp_path):
     assert names == {"top_wk.jsonnet", "baseline.jsonnet", "base.libsonnet", "upos.libsonnet"}
 
 
+def test_a_row_has_a_configuration_for_each_of_its_seeds():
+    study = study_file.study_of(given(seeds=[1, 2], rows=[BASELINE, {**POSTERIOR, "seeds": [7]}]))
+    students = [name for name in configurations.texts(study) if name.startswith("student_")]
+    assert students == ["student_baseline_seed1", "student_baseline_seed2", "student_posterior_seed7"]
+    assert study.students(study.rows[1]) == ["runs/study/small/students/posterior_seed7"]
+
+
 @pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
 def test_studies_that_are_shipped_are_right(file, tmp_path):
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
     study = study_file.study_of({"corpus": "data", **content, "output": str(tmp_path)})
-    rows, languages = len(study.rows), len(study.languages)
-    assert len(configurations.texts(study)) == rows * len(study.seeds) + languages * len(study.needed_teachers())
+    students, languages = sum(len(row.seeds) for row in study.rows), len(study.languages)
+    assert len(configurations.texts(study)) == students + languages * len(study.needed_teachers())
     # The same methods are in several: Jsonnet takes its time.
     looked_at = study.rows if study.name == "upos" else (study.baseline, study.rows[-1])
-    names = [plan.student_name(row.slug, study.seeds[0]) for row in looked_at]
+    names = [plan.student_name(row.slug, row.seeds[0]) for row in looked_at]
     teacher = plan.teacher_name("crf", study.languages[0])
     found = evaluated(study, *names, teacher)
     assert list(found[teacher]["train_data_path"]) == [study.languages[0]]

@@ -61,7 +61,7 @@ def trained(study):
         write_benchmark(study, f"store_teacher_crf_{language}", 36)
     points = {"Baseline": (0.7, 0.6), "Posterior": (0.8, 0.7), "Top-WK (1)": (0.6, 0.6), "Top-WK (5)": (0.7, 0.75)}
     for row in study.rows:
-        for seed, de in zip(study.seeds, points[row.name], strict=True):
+        for seed, de in zip(row.seeds, points[row.name], strict=True):
             figures = {"de": de, "en": 0.5, "nl": 0.25 if row.name != "Posterior" else None}
             write_run(
                 study, plan.student_name(row.slug, seed), study.student(row, seed), figures, 3600 * seed, "1024.0"
@@ -130,6 +130,18 @@ def test_averages_are_corrected_for_the_rows(trained):
     table = rows(text, "Languages trained on")
     # 3 · 0.004 < 0.05 as it was, 2 · 0.026 > 0.05, which the last is as well.
     assert [table[name][2].endswith("\\*") for name in uncorrected] == [True, False, False]
+
+
+def test_rows_with_fewer_seeds_are_of_their_own(trained):
+    rows_ = [row._replace(seeds=[2]) if row.name == "Posterior" else row for row in trained.rows]
+    fewer = trained._replace(rows=rows_)
+    evaluations = results.read_evaluations(fewer)
+    text = results.results(fewer, evaluations, COMPARISON)
+    assert "points; 1 or 2 seeds." in text
+    assert "of methods, over seeds and sentences; a row with one seed is this one model" in text
+    # The second seed's, which has 70 points of German.
+    assert rows(text, "Languages trained on")["Posterior"][0] == "70.00 \\*"
+    assert list(results.raw_figures(fewer, evaluations)["students"]["Posterior"]["figures"]) == ["2"]
 
 
 def test_what_is_unknown_is_no_zero(text):
@@ -235,7 +247,7 @@ def test_teachers_that_nobody_learns_from_have_no_stores(study):
     alone = study._replace(rows=[study.baseline])
     for language in ("de", "en"):
         write_run(alone, f"teacher_crf_{language}", alone.teacher("crf", language), {language: 0.9}, 1800)
-    for seed in alone.seeds:
+    for seed in alone.baseline.seeds:
         figures = {"de": 0.7, "en": 0.5, "nl": 0.25}
         write_run(alone, plan.student_name("baseline", seed), alone.student(alone.baseline, seed), figures, 3600)
     table = rows(results.results(alone, results.read_evaluations(alone), {"systems": []}), "Cost")

@@ -65,6 +65,7 @@ pytestmark = pytest.mark.usefixtures("in_the_repository")
         ({"seeds": 3}, "seeds is a list of at least one number"),
         ({"seeds": [1, 1]}, "seeds has a number twice"),
         ({"seeds": ["a"]}, "seeds is 'a', but must be a whole number of at least 0"),
+        ({"rows": [BASELINE, {**POSTERIOR, "seeds": 2}]}, "rows, Posterior: seeds is a list of at least one number"),
         ({"train_sentences": 0}, "train_sentences is 0, but must be a whole number of at least 1"),
         ({"dev_sentences": True}, "dev_sentences is True, but must be a whole number"),
         (
@@ -175,10 +176,11 @@ def test_unlabelled_sentences_may_be_those_after_the_tagged_ones():
 
 def test_what_is_left_out_has_a_default():
     study = study_file.study_of(given(seeds=None, zero_shot=None, students=None))
-    assert (study.folder, study.seeds, study.samples, study.cuda_device) == ("runs/study/small", [1], 10_000, -1)
+    assert (study.folder, study.samples, study.cuda_device) == ("runs/study/small", 10_000, -1)
+    assert [row.seeds for row in study.rows] == [[1], [1]]
     assert (study.limit("train"), study.limit("dev"), study.limit("test")) == (0, 0, 0)
     assert study.zero_shot == {}
 
 
 def test_lists_of_the_command_line_are_text():
-    assert study_file.study_of(given(seeds=["1", "22"])).seeds == [1, 22]
+    assert study_file.study_of(given(seeds=["1", "22"])).rows[0].seeds == [1, 22]

@@ -85,7 +85,7 @@ def texts(study: plan.Study) -> Dict[str, str]:
         for language in study.languages
     }
     for row in study.rows:
-        found.update({plan.student_name(row.slug, seed): student_text(study, row, seed) for seed in study.seeds})
+        found.update({plan.student_name(row.slug, seed): student_text(study, row, seed) for seed in row.seeds})
     return found
 
 

@@ -32,6 +32,8 @@ class Row(NamedTuple):
         The name of the teachers learnt from; `None` for gold tags alone.
     family, k : `Optional[str]`, `Optional[int]`
         Of a row with `k`: the name it is given in the file, and this row's K.
+    seeds : `Sequence[int]`
+        One for each of its students.
     unlabelled, recombined : `Sequence[str]`
         The languages of which it learns from unlabelled sentences too, and from recombined ones.
     """
@@ -43,6 +45,7 @@ class Row(NamedTuple):
     teachers: Optional[str]
     family: Optional[str]
     k: Optional[int]
+    seeds: Sequence[int]
     unlabelled: Sequence[str] = ()
     recombined: Sequence[str] = ()
 
@@ -115,8 +118,6 @@ class Study(NamedTuple):
         Trained on.
     zero_shot : `Mapping[str, str]`
         The test file of each language that is not.
-    seeds : `Sequence[int]`
-        Of the students.
     train_sentences, dev_sentences : `Optional[int]`
         How many of the first sentences are used; `None` for all.
     teachers : `Mapping[str, Teachers]`
@@ -140,7 +141,6 @@ class Study(NamedTuple):
     files: str
     languages: Sequence[str]
     zero_shot: Mapping[str, str]
-    seeds: Sequence[int]
     train_sentences: Optional[int]
     dev_sentences: Optional[int]
     teachers: Mapping[str, Teachers]
@@ -245,7 +245,7 @@ class Study(NamedTuple):
 
     def students(self, row: Row) -> List[str]:
         """The folders of a row's students, one for each seed."""
-        return [self.student(row, seed) for seed in self.seeds]
+        return [self.student(row, seed) for seed in row.seeds]
 
     def row(self, slug: str) -> Row:
         """The row of a name in files."""

@@ -74,7 +74,7 @@ def results(study: plan.Study, evaluations: Evaluations, comparison: Mapping[str
     comparison : `Mapping[str, Any]`
         What `allennlp compare` wrote.
     """
-    runs = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "1 seed"
+    runs = _runs(study)
     used = "All" if study.train_sentences is None else f"The first {study.train_sentences:,}"
     fewer = "" if study.train_sentences is None else ", or all where there are fewer"
     parts = [
@@ -191,10 +191,23 @@ def _mark(comparison: Mapping[str, Any], name: str, figure: str) -> str:
     return (" " if found["difference"] > 0 else " †") + stars if stars else ""
 
 
+def _numbers_of_seeds(study: plan.Study) -> List[int]:
+    """All that rows have, the smallest first."""
+    return sorted({len(row.seeds) for row in study.rows})
+
+
+def _runs(study: plan.Study) -> str:
+    """How many seeds rows have; which have fewer is in the table of comparisons, and in the raw figures."""
+    numbers = " or ".join(map(str, _numbers_of_seeds(study)))
+    return "1 seed" if numbers == "1" else f"{numbers} seeds"
+
+
 def _marks(study: plan.Study) -> str:
-    asked = "of methods, over seeds and sentences" if len(study.seeds) > 1 else "of these two models, over sentences"
-    several = len(study.needed_teachers()) > 1
-    aim = f"teachers ({study.needed_teachers()[0]})" if several else "teachers"
+    numbers = _numbers_of_seeds(study)
+    asked = "of methods, over seeds and sentences" if numbers[-1] > 1 else "of these two models, over sentences"
+    if numbers[0] == 1 < numbers[-1]:
+        asked += "; a row with one seed is this one model"
+    aim = f"teachers ({study.needed_teachers()[0]})" if len(study.needed_teachers()) > 1 else "teachers"
     return (
         f"\\* and \\*\\*: differs from {study.baseline.name} with p < 0.05 and p < 0.01 ({asked}), † for the worse. "
         "They are corrected by Holm's method: of a language for the languages of its row, of an average for all rows; "
@@ -271,7 +284,7 @@ def _student_costs(study: plan.Study, row: plan.Row) -> Dict[str, Dict[str, Any]
     """By seed."""
     return {
         str(seed): _cost(study.benchmark(plan.student_name(row.slug, seed)), study.student(row, seed))
-        for seed in study.seeds
+        for seed in row.seeds
     }
 
 
@@ -311,7 +324,7 @@ def raw_figures(study: plan.Study, evaluations: Evaluations) -> Dict[str, Any]:
         },
         "students": {
             row.name: {
-                "figures": dict(zip(map(str, study.seeds), evaluations.students[row.name], strict=True)),
+                "figures": dict(zip(map(str, row.seeds), evaluations.students[row.name], strict=True)),
                 "cost": _student_costs(study, row),
             }
             for row in study.rows

@@ -38,7 +38,7 @@ _KEYS = (
     "zero_shot",
 )
 _REQUIRED = ("name", "task", "files", "languages", "teachers", "rows", "baseline")
-_ROW_KEYS = ("config", "k", "name", "options", "recombined", "teachers", "unlabelled")
+_ROW_KEYS = ("config", "k", "name", "options", "recombined", "seeds", "teachers", "unlabelled")
 _TEACHER_KEYS = ("config", "options")
 _RECOMBINED_KEYS = ("languages", "new_words", "reader", "sentences")
 _UNLABELLED_KEYS = ("files", "languages", "reader", "sentences", "skip")
@@ -105,7 +105,8 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
         plan.UNLABELLED: None if unlabelled is None else list(unlabelled.files),
         plan.RECOMBINED: None if recombined is None else recombined.languages,
     }
-    rows = _rows(given["rows"], shared, teachers, more)
+    seeds = _seeds("seeds", given.get("seeds", [1]))
+    rows = _rows(given["rows"], shared, seeds, teachers, more)
     baselines = [row for row in rows if row.name == given["baseline"]]
     if not baselines:
         raise StudyError(
@@ -130,7 +131,6 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
         files=files,
         languages=languages,
         zero_shot=zero_shot,
-        seeds=_seeds(given.get("seeds", [1])),
         train_sentences=_optional_count("train_sentences", given.get("train_sentences")),
         dev_sentences=_optional_count("dev_sentences", given.get("dev_sentences")),
         teachers=teachers,
@@ -185,6 +185,7 @@ def check_files(study: plan.Study) -> None:
 def _rows(
     given: Any,
     shared: Mapping[str, Any],
+    seeds: Sequence[int],
     teachers: Mapping[str, plan.Teachers],
     more: Mapping[str, Optional[Sequence[str]]],
 ) -> List[plan.Row]:
@@ -192,7 +193,7 @@ def _rows(
         raise StudyError("rows is a list of rows, each with name and config")
     rows: List[plan.Row] = []
     for number, row in enumerate(given, 1):
-        rows += _expanded(f"rows, number {number}", row, shared, teachers, more)
+        rows += _expanded(f"rows, number {number}", row, shared, seeds, teachers, more)
     entries = [row.get("name") for row in given]
     named = (("name", entries), ("name", [row.name for row in rows]), ("name in files", [row.slug for row in rows]))
     for key, values in named:
@@ -206,6 +207,7 @@ def _expanded(
     where: str,
     given: Any,
     shared: Mapping[str, Any],
+    seeds: Sequence[int],
     teachers: Mapping[str, plan.Teachers],
     more: Mapping[str, Optional[Sequence[str]]],
 ) -> List[plan.Row]:
@@ -229,10 +231,12 @@ def _expanded(
         kind: _more_of_row(where, kind, given.get(kind, False), learnt_from, languages)
         for kind, languages in more.items()
     }
+    if given.get("seeds") is not None:
+        seeds = _seeds(f"{where}: seeds", given["seeds"])
     if given.get("k") is None:
         if options.get("labellings") == "legal" and not isinstance(options.get("k"), int):
             raise StudyError(f"{where}: labellings is legal, so that k must be given: stores hold the K best")
-        return [plan.Row(name, _slug(name), config, options, learnt_from, None, None, **of_more)]
+        return [plan.Row(name, _slug(name), config, options, learnt_from, None, None, seeds, **of_more)]
     if "k" in options:
         raise StudyError(f"{where}: k is given twice, for the row and in options")
     several = isinstance(given["k"], list)
@@ -248,6 +252,7 @@ def _expanded(
             teachers=learnt_from,
             family=name,
             k=k,
+            seeds=seeds,
             **of_more,
         )
         for k in ks
@@ -399,14 +404,14 @@ def _check_language(key: str, language: Any) -> None:
         raise StudyError(f"{key} has {language!r}, which is no code of a language such as en or pt-BR")
 
 
-def _seeds(given: Any) -> List[int]:
+def _seeds(key: str, given: Any) -> List[int]:
     if not isinstance(given, list) or not given:
-        raise StudyError("seeds is a list of at least one number, as in [1, 2, 3]")
+        raise StudyError(f"{key} is a list of at least one number, as in [1, 2, 3]")
     # From the command line lists come as text.
     numbers = [int(seed) if isinstance(seed, str) and seed.isdigit() else seed for seed in given]
-    seeds = [_count("seeds", seed, least=0) for seed in numbers]
+    seeds = [_count(key, seed, least=0) for seed in numbers]
     if len(set(seeds)) < len(seeds):
-        raise StudyError("seeds has a number twice: the same seed gives the same student")
+        raise StudyError(f"{key} has a number twice: the same seed gives the same student")
     return seeds
 
 
