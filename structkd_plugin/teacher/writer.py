@@ -324,7 +324,8 @@ class TeacherStoreWriter:
 
     def _refuse_foreign_directory(self) -> None:
         ours = ("manifest.", "shard.", "index.", "tables.", ".lock.")
-        names = (file.name for file in self._path.iterdir())
+        # Hidden files are marks of workflow engines and file managers.
+        names = (file.name for file in self._path.iterdir() if not file.name.startswith("."))
         foreign = sorted(name for name in names if not name.startswith(ours) and name != START_LOCK)
         if foreign:
             raise ConfigurationError(

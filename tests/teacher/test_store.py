@@ -541,6 +541,12 @@ class TestWriting:
             write_store(tmp_path)
         assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
 
+    def test_marks_of_other_programs_are_no_hindrance(self, tmp_path: Path) -> None:
+        write_store(tmp_path)
+        (tmp_path / ".snakemake_timestamp").write_text("")
+        write_store(tmp_path, [])
+        assert (tmp_path / ".snakemake_timestamp").exists()
+
     def test_output_below_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigurationError, match=r"cannot write the teacher store .*file/store: Not a directory"):
