@@ -326,7 +326,7 @@ class TeacherStoreWriter:
         ours = ("manifest.", "shard.", "index.", "tables.", ".lock.")
         # Hidden files are marks of workflow engines and file managers.
         names = (file.name for file in self._path.iterdir() if not file.name.startswith("."))
-        foreign = sorted(name for name in names if not name.startswith(ours) and name != START_LOCK)
+        foreign = sorted(name for name in names if not name.startswith(ours))
         if foreign:
             raise ConfigurationError(
                 f"{self._path} is not a teacher store: it holds {foreign[0]!r}. Name a new or empty directory."
