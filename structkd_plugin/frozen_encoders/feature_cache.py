@@ -114,9 +114,9 @@ class FeatureCache:
                 Path(self._path).mkdir(parents=True, exist_ok=True)
                 # Synchronised by the system in its own time: after a crash of the machine the last additions may be
                 # missing, and are computed again.
-                environment = lmdb.open(
-                    self._directory, map_size=_LARGEST, sync=False, readahead=False, max_readers=_READERS
-                )
+                # Read ahead, although sentences are asked for in no order: the vectors of one, some 100 kB, lie
+                # together.
+                environment = lmdb.open(self._directory, map_size=_LARGEST, sync=False, max_readers=_READERS)
                 # The places of processes that were killed.
                 environment.reader_check()
             except (OSError, lmdb.Error) as error:
