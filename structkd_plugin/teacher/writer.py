@@ -323,7 +323,7 @@ class TeacherStoreWriter:
         self._manifest = manifest
 
     def _refuse_foreign_directory(self) -> None:
-        ours = ("manifest.", "shard.", "index.", "tables.", ".lock.")
+        ours = ("manifest.", "shard.", "index.", "tables.")
         # Hidden files are marks of workflow engines and file managers.
         names = (file.name for file in self._path.iterdir() if not file.name.startswith("."))
         foreign = sorted(name for name in names if not name.startswith(ours))
