@@ -3,6 +3,7 @@
 BASELINE = {"name": "Baseline", "config": "training_configs/baseline.jsonnet", "teachers": "none"}
 POSTERIOR = {"name": "Posterior", "config": "training_configs/posterior.jsonnet"}
 TEXT = {"files": "fixtures/text/{language}.txt", "languages": ["en", "nl"]}
+TEXT_ROW = {**POSTERIOR, "name": "Text", "unlabelled": True}
 RECOMBINED = {"reader": {"type": "structkd_conllu", "label": None}, "sentences": 9}
 TOP_WK = {"name": "Top-WK", "config": "training_configs/top_wk.jsonnet"}
 

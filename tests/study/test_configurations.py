@@ -8,7 +8,7 @@ import yaml
 from _jsonnet import evaluate_file
 
 from tests.study.programs import FOLDER, program
-from tests.study.study_content import BASELINE, POSTERIOR, RECOMBINED, TEXT, given
+from tests.study.study_content import BASELINE, POSTERIOR, RECOMBINED, TEXT, TEXT_ROW, TOP_WK, given
 
 plan = program("plan")
 study_file = program("study_file")
@@ -133,6 +133,28 @@ class TestConfigurations:
         assert json.loads(configurations.teachers_together(study, "crf"))["members"] == [
             {"type": "structkd", "path": f"{folder}/teachers/crf/{language}/model.tar.gz"} for language in ("de", "en")
         ]
+
+    def test_students_of_another_row_may_speak_of_zero_shot_languages(self, tmp_path):
+        rows = [BASELINE, TEXT_ROW, {**TEXT_ROW, "name": "Other", "zero_shot_teachers": "Baseline"}]
+        study = study_file.study_of(given(output=str(tmp_path), unlabelled=TEXT, rows=rows))
+        folder = f"{tmp_path}/small"
+        text, other = (study.stores(row) for row in study.rows[1:])
+        # Of a language trained on, its own teacher goes on speaking.
+        assert text == {**other, "nl": f"{folder}/stores/crf_unlabelled/nl"}
+        assert other["nl"] == f"{folder}/stores/of_students/baseline/nl"
+        assert json.loads(configurations.students_together(study, "baseline")) == {
+            "type": "ensemble",
+            "members": [
+                {"type": "structkd", "path": f"{folder}/students/baseline_seed{seed}/model.tar.gz"} for seed in (1, 2)
+            ],
+        }
+
+    def test_stores_of_students_hold_the_labellings_that_rows_take(self):
+        legal = {**TOP_WK, "options": {"labellings": "legal"}, "unlabelled": True}
+        rows = [BASELINE, {**legal, "k": 3}, {**legal, "name": "Other", "k": 4, "zero_shot_teachers": "Baseline"}]
+        study = study_file.study_of(given(unlabelled=TEXT, rows=rows))
+        assert (study.k_best("crf"), study.k_best_of_students("baseline")) == (4, 4)
+        assert study.k_best_of_students("top_wk") == 0
 
     def test_recombined_sentences_are_of_the_rows_that_ask_for_them(self, tmp_path):
         rows = [BASELINE, {**POSTERIOR, "name": "New", "recombined": ["de"]}]

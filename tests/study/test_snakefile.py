@@ -58,6 +58,8 @@ def test_stores_of_unlabelled_sentences_are_planned(tmp_path):
     content["unlabelled"] = {"files": "fixtures/text/{language}.txt", "languages": ["en", "ru"]}
     for row in content["rows"][1:]:
         row["unlabelled"] = True
+    # One more store of the same sentences.
+    content["rows"][2]["zero_shot_teachers"] = content["rows"][0]["name"]
     study = tmp_path / "study.yaml"
     study.write_text(yaml.safe_dump(content), encoding="utf-8")
     done = snakemake(study, "--dry-run")
@@ -65,6 +67,7 @@ def test_stores_of_unlabelled_sentences_are_planned(tmp_path):
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
     # Of German there is nothing more; for Russian all teachers are asked together.
     expected = {"store": "1", "store_of_more": "1", "zero_shot_store": "1", "teachers_together": "1", "data": "9"}
+    expected.update(zero_shot_store_of_students="1", students_together="1")
     assert {name: counts.get(name) for name in expected} == expected
 
 
@@ -134,6 +137,13 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
             "options": {"labellings": "legal"},
         },
         {"name": "Posterior", "config": "training_configs/posterior.jsonnet", "unlabelled": True},
+        {
+            "name": "Posterior of students",
+            "config": "training_configs/posterior.jsonnet",
+            "unlabelled": ["ru"],
+            "zero_shot_teachers": "Baseline",
+            "seeds": [1],
+        },
     ]
     small = {"word_size": 16, "character_size": 16, "hidden_size": 16}
     study = tmp_path / "study.json"
@@ -199,6 +209,9 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
     assert len((out / "data" / "de" / "train.conllu").read_text().strip().split("\n\n")) == 60
     manifest = json.loads((out / "stores" / "crf" / "de" / "manifest.main.json").read_text())
     assert manifest["teacher"]["k_best"] == 3
+    spoken_of = (out / "stores" / "of_students" / "baseline" / "ru" / "manifest.main.json").read_text()
+    assert json.loads(spoken_of)["teacher"]["fingerprint"] != manifest["teacher"]["fingerprint"]
+    assert "| Stores (Baseline), 1 in all |" in text
 
     third = snakemake(study)
     assert "Nothing to be done" in third.stdout + third.stderr
@@ -214,7 +227,7 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
     assert {name: jobs.get(name) for name in ("teacher", "student", "store", "store_of_more", "data")} == {
         "teacher": None,
         # All but the baseline: the stores hold more labellings now.
-        "student": "6",
+        "student": "7",
         "store": "2",
         "store_of_more": "1",
         "data": "2",

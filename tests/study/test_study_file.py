@@ -3,7 +3,7 @@
 import pytest
 
 from tests.study.programs import program
-from tests.study.study_content import BASELINE, POSTERIOR, RECOMBINED, TEXT, TOP_WK, given
+from tests.study.study_content import BASELINE, POSTERIOR, RECOMBINED, TEXT, TEXT_ROW, TOP_WK, given
 
 program("plan")
 study_file = program("study_file")
@@ -122,6 +122,25 @@ pytestmark = pytest.mark.usefixtures("in_the_repository")
         (
             {"recombined": RECOMBINED, "rows": [BASELINE, {**POSTERIOR, "recombined": ["nl"]}]},
             r"rows, Posterior: recombined is \['nl'\], but must be true or a list of de, en",
+        ),
+        (
+            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": ["Baseline"]}]},
+            r"rows, Text: zero_shot_teachers is a text, not \['Baseline'\]",
+        ),
+        (
+            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": "Text"}]},
+            "rows, Text: zero_shot_teachers must be a row above it: one of Baseline$",
+        ),
+        (
+            {"unlabelled": TEXT, "rows": [{**TEXT_ROW, "zero_shot_teachers": "Baseline"}, BASELINE]},
+            "rows, Text: zero_shot_teachers must be a row above it: there is none$",
+        ),
+        (
+            {
+                "unlabelled": TEXT,
+                "rows": [BASELINE, {**TEXT_ROW, "unlabelled": ["en"], "zero_shot_teachers": "Baseline"}],
+            },
+            "rows, Text: zero_shot_teachers is given, but the row has no sentences of a zero-shot language",
         ),
         ({"frozen_encoder": {"type": "x"}}, "frozen_encoder.size is missing, as in {type: universal_sentence_encoder"),
         ({"baseline": "Base"}, "baseline is 'Base', but the rows are Baseline, Posterior: name one of them"),

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
 
 import plan
 
@@ -70,10 +70,16 @@ def _more_parts(study: plan.Study, row: plan.Row) -> Dict[str, Tuple[Mapping[str
 
 def teachers_together(study: plan.Study, teachers: str) -> str:
     """The description of all teachers of a kind as one, for languages that have none of their own."""
-    members = [
-        {"type": "structkd", "path": f"{study.teacher(teachers, language)}/model.tar.gz"}
-        for language in study.languages
-    ]
+    return _together([study.teacher(teachers, language) for language in study.languages])
+
+
+def students_together(study: plan.Study, slug: str) -> str:
+    """The description of all students of a row as one."""
+    return _together(study.students(study.row(slug)))
+
+
+def _together(folders: Sequence[str]) -> str:
+    members = [{"type": "structkd", "path": f"{folder}/model.tar.gz"} for folder in folders]
     return json.dumps({"type": "ensemble", "members": members}, indent=2) + "\n"
 
 

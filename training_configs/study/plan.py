@@ -1,7 +1,7 @@
 """What a study is: its rows, and which runs and files follow from it."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 SPLITS = ("train", "dev", "test")
 # Named like a split: the sentences without tags.
@@ -36,6 +36,9 @@ class Row(NamedTuple):
         One for each of its students.
     unlabelled, recombined : `Sequence[str]`
         The languages of which it learns from unlabelled sentences too, and from recombined ones.
+    zero_shot_teachers : `Optional[str]`
+        The `slug` of the row whose students together speak of unlabelled sentences of zero-shot languages; `None` where
+        the row's teachers together do.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Row(NamedTuple):
     seeds: Sequence[int]
     unlabelled: Sequence[str] = ()
     recombined: Sequence[str] = ()
+    zero_shot_teachers: Optional[str] = None
 
     def more(self, language: str) -> str:
         """What it learns from of a language beside the tagged sentences: one of `MORE`, or nothing."""
@@ -213,6 +217,11 @@ class Study(NamedTuple):
         """The folder of a store with further sentences, those that `more` names: of one teacher, or of all together."""
         return f"{self.folder}/stores/{teachers}_{more}/{language}"
 
+    def store_of_students(self, slug: str, language: str) -> str:
+        """The folder of a store of unlabelled sentences of which all students of a row speak together."""
+        # No name of teachers has an underscore: it is no kind's folder.
+        return f"{self.folder}/stores/of_students/{slug}/{language}"
+
     def more_data(self, more: str, language: str) -> List[Tuple[str, Mapping[str, Any]]]:
         """The files of further sentences of a language, each with the dataset reader that takes no tags of it."""
         found = []
@@ -229,9 +238,12 @@ class Study(NamedTuple):
         found = {}
         for language in dict.fromkeys((*self.languages, *row.unlabelled)):
             more = row.more(language)
-            found[language] = (
-                self.store_of_more(row.teachers, more, language) if more else self.store(row.teachers, language)
-            )
+            if row.zero_shot_teachers is not None and language in self.zero_shot:
+                found[language] = self.store_of_students(row.zero_shot_teachers, language)
+            elif more:
+                found[language] = self.store_of_more(row.teachers, more, language)
+            else:
+                found[language] = self.store(row.teachers, language)
         return found
 
     def data_of_row(self, row: Row) -> List[str]:
@@ -266,14 +278,11 @@ class Study(NamedTuple):
 
     def k_best(self, teachers: str) -> int:
         """How many labellings the stores of some teachers hold: as many as any row takes of the legal ones."""
-        return max(
-            (
-                row.options["k"]
-                for row in self.rows
-                if row.teachers == teachers and row.options.get("labellings") == "legal"
-            ),
-            default=0,
-        )
+        return _legal_k(row for row in self.rows if row.teachers == teachers)
+
+    def k_best_of_students(self, slug: str) -> int:
+        """The same of the stores of a row's students."""
+        return _legal_k(row for row in self.rows if row.zero_shot_teachers == slug)
 
     def benchmark(self, what: str) -> str:
         """The file with the time and the memory of a run, as Snakemake writes it."""
@@ -284,6 +293,10 @@ class Study(NamedTuple):
         return f"{self.folder}/logs/{what}.log"
 
 
+def _legal_k(rows: Iterable[Row]) -> int:
+    return max((row.options["k"] for row in rows if row.options.get("labellings") == "legal"), default=0)
+
+
 def teacher_name(teachers: str, language: str) -> str:
     """What files of a teacher are named: its configuration, log and benchmark."""
     return f"teacher_{teachers}_{language}"
@@ -292,6 +305,11 @@ def teacher_name(teachers: str, language: str) -> str:
 def student_name(slug: str, seed: int) -> str:
     """What files of a student are named: its configuration, log and benchmark."""
     return f"student_{slug}_seed{seed}"
+
+
+def store_of_students_name(slug: str, language: str) -> str:
+    """What files of the capture of a store of students are named: its log and benchmark."""
+    return f"store_{UNLABELLED}_students_{slug}_{language}"
 
 
 def suffix_of(path: str) -> str:

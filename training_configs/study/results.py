@@ -252,6 +252,10 @@ def _costs(study: plan.Study) -> str:
             resumed |= any(cost["resumed"] for cost in costs.values())
             rows.append([f"{title} ({name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
     for row in study.rows:
+        costs = _student_store_costs(study, row)
+        if costs:
+            rows.append([f"Stores ({row.name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
+    for row in study.rows:
         costs = _student_costs(study, row)
         resumed |= any(cost["resumed"] for cost in costs.values())
         rows.append([row.name, *_cost_cells(list(costs.values()), 1)])
@@ -271,13 +275,28 @@ def _teacher_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
 def _store_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
     """By language; those with further sentences apart."""
     of_rows = [row for row in study.rows if row.teachers == name]
-    needed = {(language, row.more(language)) for row in of_rows for language in study.stores(row)}
+    needed = {
+        (language, row.more(language))
+        for row in of_rows
+        for language in study.stores(row)
+        if row.zero_shot_teachers is None or language not in study.zero_shot
+    }
     costs = {}
     for language, more in sorted(needed):
         title = f"{language}, {more.replace('_', ' and ')}" if more else language
         store = f"store_{more}" if more else "store"
         costs[title] = _cost(study.benchmark(f"{store}_{plan.teacher_name(name, language)}"))
     return costs
+
+
+def _student_store_costs(study: plan.Study, row: plan.Row) -> Dict[str, Dict[str, Any]]:
+    """By language: of what a row's students say of zero-shot languages, for other rows."""
+    learnt_from = [other for other in study.rows if other.zero_shot_teachers == row.slug]
+    languages = {language for other in learnt_from for language in other.unlabelled if language in study.zero_shot}
+    return {
+        language: _cost(study.benchmark(plan.store_of_students_name(row.slug, language)))
+        for language in sorted(languages)
+    }
 
 
 def _student_costs(study: plan.Study, row: plan.Row) -> Dict[str, Dict[str, Any]]:
@@ -326,6 +345,7 @@ def raw_figures(study: plan.Study, evaluations: Evaluations) -> Dict[str, Any]:
             row.name: {
                 "figures": dict(zip(map(str, row.seeds), evaluations.students[row.name], strict=True)),
                 "cost": _student_costs(study, row),
+                "stores": _student_store_costs(study, row),
             }
             for row in study.rows
         },

@@ -38,7 +38,17 @@ _KEYS = (
     "zero_shot",
 )
 _REQUIRED = ("name", "task", "files", "languages", "teachers", "rows", "baseline")
-_ROW_KEYS = ("config", "k", "name", "options", "recombined", "seeds", "teachers", "unlabelled")
+_ROW_KEYS = (
+    "config",
+    "k",
+    "name",
+    "options",
+    "recombined",
+    "seeds",
+    "teachers",
+    "unlabelled",
+    "zero_shot_teachers",
+)
 _TEACHER_KEYS = ("config", "options")
 _RECOMBINED_KEYS = ("languages", "new_words", "reader", "sentences")
 _UNLABELLED_KEYS = ("files", "languages", "reader", "sentences", "skip")
@@ -143,6 +153,7 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
         cuda_device=_count("cuda_device", given.get("cuda_device", -1), least=-1),
     )
     _check_overlap(study)
+    _check_zero_shot_teachers(study)
     return study
 
 
@@ -163,6 +174,23 @@ def _check_overlap(study: plan.Study) -> None:
                     f"unlabelled.skip is {skipped} for {language}, but the first {study.train_sentences} sentences of "
                     "the same file are trained on with their tags (train_sentences): skip at least as many"
                 )
+
+
+def _check_zero_shot_teachers(study: plan.Study) -> None:
+    """Rows whose students speak of zero-shot languages stand above those that learn from them: no circles."""
+    above: List[plan.Row] = []
+    for row in study.rows:
+        where = f"rows, {row.name}: zero_shot_teachers"
+        if row.zero_shot_teachers is not None:
+            if row.zero_shot_teachers not in [other.slug for other in above]:
+                known = ", ".join(other.name for other in above)
+                raise StudyError(f"{where} must be a row above it: {f'one of {known}' if known else 'there is none'}")
+            if not any(language in study.zero_shot for language in row.unlabelled):
+                raise StudyError(
+                    f"{where} is given, but the row has no sentences of a zero-shot language: add some to unlabelled, "
+                    "or leave it out"
+                )
+        above.append(row)
 
 
 def check_files(study: plan.Study) -> None:
@@ -231,12 +259,27 @@ def _expanded(
         kind: _more_of_row(where, kind, given.get(kind, False), learnt_from, languages)
         for kind, languages in more.items()
     }
+    speaker = given.get("zero_shot_teachers")
+    speaker = None if speaker is None else _slug(_string(f"{where}: zero_shot_teachers", speaker))
     if given.get("seeds") is not None:
         seeds = _seeds(f"{where}: seeds", given["seeds"])
     if given.get("k") is None:
         if options.get("labellings") == "legal" and not isinstance(options.get("k"), int):
             raise StudyError(f"{where}: labellings is legal, so that k must be given: stores hold the K best")
-        return [plan.Row(name, _slug(name), config, options, learnt_from, None, None, seeds, **of_more)]
+        return [
+            plan.Row(
+                name=name,
+                slug=_slug(name),
+                config=config,
+                options=options,
+                teachers=learnt_from,
+                family=None,
+                k=None,
+                seeds=seeds,
+                zero_shot_teachers=speaker,
+                **of_more,
+            )
+        ]
     if "k" in options:
         raise StudyError(f"{where}: k is given twice, for the row and in options")
     several = isinstance(given["k"], list)
@@ -253,6 +296,7 @@ def _expanded(
             family=name,
             k=k,
             seeds=seeds,
+            zero_shot_teachers=speaker,
             **of_more,
         )
         for k in ks
