@@ -134,20 +134,30 @@ class TestConfigurations:
             {"type": "structkd", "path": f"{folder}/teachers/crf/{language}/model.tar.gz"} for language in ("de", "en")
         ]
 
-    def test_students_of_another_row_may_speak_of_zero_shot_languages(self, tmp_path):
-        rows = [BASELINE, TEXT_ROW, {**TEXT_ROW, "name": "Other", "zero_shot_teachers": "Baseline"}]
+    def test_students_of_other_rows_may_speak_of_zero_shot_languages(self, tmp_path):
+        one = {**TEXT_ROW, "name": "One", "zero_shot_teachers": "Baseline"}
+        two = {**TEXT_ROW, "name": "Two", "zero_shot_teachers": ["Posterior", "Baseline"]}
+        rows = [BASELINE, {**POSTERIOR, "seeds": [7]}, TEXT_ROW, one, two]
         study = study_file.study_of(given(output=str(tmp_path), unlabelled=TEXT, rows=rows))
         folder = f"{tmp_path}/small"
-        text, other = (study.stores(row) for row in study.rows[1:])
+        found = [study.stores(row) for row in study.rows[2:]]
+        assert [stores["nl"] for stores in found] == [
+            f"{folder}/stores/crf_unlabelled/nl",
+            f"{folder}/stores/of_students/baseline/nl",
+            f"{folder}/stores/of_students/posterior+baseline/nl",
+        ]
         # Of a language trained on, its own teacher goes on speaking.
-        assert text == {**other, "nl": f"{folder}/stores/crf_unlabelled/nl"}
-        assert other["nl"] == f"{folder}/stores/of_students/baseline/nl"
-        assert json.loads(configurations.students_together(study, "baseline")) == {
-            "type": "ensemble",
-            "members": [
-                {"type": "structkd", "path": f"{folder}/students/baseline_seed{seed}/model.tar.gz"} for seed in (1, 2)
-            ],
-        }
+        assert all({**stores, "nl": None} == {**found[0], "nl": None} for stores in found)
+        for speakers, students in (
+            ("baseline", ["baseline_seed1", "baseline_seed2"]),
+            ("posterior+baseline", ["posterior_seed7", "baseline_seed1", "baseline_seed2"]),
+        ):
+            assert json.loads(configurations.students_together(study, speakers)) == {
+                "type": "ensemble",
+                "members": [
+                    {"type": "structkd", "path": f"{folder}/students/{name}/model.tar.gz"} for name in students
+                ],
+            }
 
     def test_stores_of_students_hold_the_labellings_that_rows_take(self):
         legal = {**TOP_WK, "options": {"labellings": "legal"}, "unlabelled": True}

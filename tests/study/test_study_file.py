@@ -124,16 +124,24 @@ pytestmark = pytest.mark.usefixtures("in_the_repository")
             r"rows, Posterior: recombined is \['nl'\], but must be true or a list of de, en",
         ),
         (
-            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": ["Baseline"]}]},
-            r"rows, Text: zero_shot_teachers is a text, not \['Baseline'\]",
+            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": 3}]},
+            "rows, Text: zero_shot_teachers is the name of a row or a list of names, not 3$",
         ),
         (
-            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": "Text"}]},
-            "rows, Text: zero_shot_teachers must be a row above it: one of Baseline$",
+            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": []}]},
+            r"rows, Text: zero_shot_teachers is the name of a row or a list of names, not \[\]$",
+        ),
+        (
+            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": ["Baseline", "baseline"]}]},
+            "rows, Text: zero_shot_teachers names a row twice$",
+        ),
+        (
+            {"unlabelled": TEXT, "rows": [BASELINE, POSTERIOR, {**TEXT_ROW, "zero_shot_teachers": "Text"}]},
+            "rows, Text: zero_shot_teachers must be rows above it, by name: Baseline and Posterior$",
         ),
         (
             {"unlabelled": TEXT, "rows": [{**TEXT_ROW, "zero_shot_teachers": "Baseline"}, BASELINE]},
-            "rows, Text: zero_shot_teachers must be a row above it: there is none$",
+            "rows, Text: zero_shot_teachers must be rows above it, by name: there is none$",
         ),
         (
             {

@@ -73,9 +73,9 @@ def teachers_together(study: plan.Study, teachers: str) -> str:
     return _together([study.teacher(teachers, language) for language in study.languages])
 
 
-def students_together(study: plan.Study, slug: str) -> str:
-    """The description of all students of a row as one."""
-    return _together(study.students(study.row(slug)))
+def students_together(study: plan.Study, speakers: str) -> str:
+    """The description of all students of the rows that speak together as one teacher."""
+    return _together(study.speaking(speakers))
 
 
 def _together(folders: Sequence[str]) -> str:

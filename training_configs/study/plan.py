@@ -36,8 +36,8 @@ class Row(NamedTuple):
         One for each of its students.
     unlabelled, recombined : `Sequence[str]`
         The languages of which it learns from unlabelled sentences too, and from recombined ones.
-    zero_shot_teachers : `Optional[str]`
-        The `slug` of the row whose students together speak of unlabelled sentences of zero-shot languages; `None` where
+    zero_shot_teachers : `Sequence[str]`
+        The slugs of the rows whose students together speak of unlabelled sentences of zero-shot languages; none where
         the row's teachers together do.
     """
 
@@ -51,7 +51,13 @@ class Row(NamedTuple):
     seeds: Sequence[int]
     unlabelled: Sequence[str] = ()
     recombined: Sequence[str] = ()
-    zero_shot_teachers: Optional[str] = None
+    zero_shot_teachers: Sequence[str] = ()
+
+    @property
+    def speakers(self) -> str:
+        """Who speaks of zero-shot languages in the place of its teachers, in names of files; nothing if these do."""
+        # No slug has a plus.
+        return "+".join(self.zero_shot_teachers)
 
     def more(self, language: str) -> str:
         """What it learns from of a language beside the tagged sentences: one of `MORE`, or nothing."""
@@ -217,10 +223,10 @@ class Study(NamedTuple):
         """The folder of a store with further sentences, those that `more` names: of one teacher, or of all together."""
         return f"{self.folder}/stores/{teachers}_{more}/{language}"
 
-    def store_of_students(self, slug: str, language: str) -> str:
-        """The folder of a store of unlabelled sentences of which all students of a row speak together."""
+    def store_of_students(self, speakers: str, language: str) -> str:
+        """The folder of a store of unlabelled sentences of which all students of some rows speak together."""
         # No name of teachers has an underscore: it is no kind's folder.
-        return f"{self.folder}/stores/of_students/{slug}/{language}"
+        return f"{self.folder}/stores/of_students/{speakers}/{language}"
 
     def more_data(self, more: str, language: str) -> List[Tuple[str, Mapping[str, Any]]]:
         """The files of further sentences of a language, each with the dataset reader that takes no tags of it."""
@@ -238,8 +244,8 @@ class Study(NamedTuple):
         found = {}
         for language in dict.fromkeys((*self.languages, *row.unlabelled)):
             more = row.more(language)
-            if row.zero_shot_teachers is not None and language in self.zero_shot:
-                found[language] = self.store_of_students(row.zero_shot_teachers, language)
+            if row.speakers and language in self.zero_shot:
+                found[language] = self.store_of_students(row.speakers, language)
             elif more:
                 found[language] = self.store_of_more(row.teachers, more, language)
             else:
@@ -258,6 +264,10 @@ class Study(NamedTuple):
     def students(self, row: Row) -> List[str]:
         """The folders of a row's students, one for each seed."""
         return [self.student(row, seed) for seed in row.seeds]
+
+    def speaking(self, speakers: str) -> List[str]:
+        """The folders of all students of the rows that speak together."""
+        return [folder for slug in speakers.split("+") for folder in self.students(self.row(slug))]
 
     def row(self, slug: str) -> Row:
         """The row of a name in files."""
@@ -280,9 +290,9 @@ class Study(NamedTuple):
         """How many labellings the stores of some teachers hold: as many as any row takes of the legal ones."""
         return _legal_k(row for row in self.rows if row.teachers == teachers)
 
-    def k_best_of_students(self, slug: str) -> int:
-        """The same of the stores of a row's students."""
-        return _legal_k(row for row in self.rows if row.zero_shot_teachers == slug)
+    def k_best_of_students(self, speakers: str) -> int:
+        """The same of the stores of students."""
+        return _legal_k(row for row in self.rows if row.speakers == speakers)
 
     def benchmark(self, what: str) -> str:
         """The file with the time and the memory of a run, as Snakemake writes it."""
@@ -307,9 +317,9 @@ def student_name(slug: str, seed: int) -> str:
     return f"student_{slug}_seed{seed}"
 
 
-def store_of_students_name(slug: str, language: str) -> str:
+def store_of_students_name(speakers: str, language: str) -> str:
     """What files of the capture of a store of students are named: its log and benchmark."""
-    return f"store_{UNLABELLED}_students_{slug}_{language}"
+    return f"store_{UNLABELLED}_students_{speakers}_{language}"
 
 
 def suffix_of(path: str) -> str:

@@ -251,10 +251,8 @@ def _costs(study: plan.Study) -> str:
                 continue
             resumed |= any(cost["resumed"] for cost in costs.values())
             rows.append([f"{title} ({name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
-    for row in study.rows:
-        costs = _student_store_costs(study, row)
-        if costs:
-            rows.append([f"Stores ({row.name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
+    for names, costs in _student_store_costs(study).items():
+        rows.append([f"Stores ({names}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
     for row in study.rows:
         costs = _student_costs(study, row)
         resumed |= any(cost["resumed"] for cost in costs.values())
@@ -279,7 +277,7 @@ def _store_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
         (language, row.more(language))
         for row in of_rows
         for language in study.stores(row)
-        if row.zero_shot_teachers is None or language not in study.zero_shot
+        if not row.speakers or language not in study.zero_shot
     }
     costs = {}
     for language, more in sorted(needed):
@@ -289,14 +287,18 @@ def _store_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
     return costs
 
 
-def _student_store_costs(study: plan.Study, row: plan.Row) -> Dict[str, Dict[str, Any]]:
-    """By language: of what a row's students say of zero-shot languages, for other rows."""
-    learnt_from = [other for other in study.rows if other.zero_shot_teachers == row.slug]
-    languages = {language for other in learnt_from for language in other.unlabelled if language in study.zero_shot}
-    return {
-        language: _cost(study.benchmark(plan.store_of_students_name(row.slug, language)))
-        for language in sorted(languages)
-    }
+def _student_store_costs(study: plan.Study) -> Dict[str, Dict[str, Dict[str, Any]]]:
+    """Of what students say of zero-shot languages for other rows: by the names of these students' rows, by language."""
+    costs: Dict[str, Dict[str, Dict[str, Any]]] = {}
+    for speakers in dict.fromkeys(row.speakers for row in study.rows if row.speakers):
+        names = " and ".join(study.row(slug).name for slug in speakers.split("+"))
+        of_rows = [row for row in study.rows if row.speakers == speakers]
+        languages = {language for row in of_rows for language in row.unlabelled if language in study.zero_shot}
+        costs[names] = {
+            language: _cost(study.benchmark(plan.store_of_students_name(speakers, language)))
+            for language in sorted(languages)
+        }
+    return costs
 
 
 def _student_costs(study: plan.Study, row: plan.Row) -> Dict[str, Dict[str, Any]]:
@@ -345,10 +347,10 @@ def raw_figures(study: plan.Study, evaluations: Evaluations) -> Dict[str, Any]:
             row.name: {
                 "figures": dict(zip(map(str, row.seeds), evaluations.students[row.name], strict=True)),
                 "cost": _student_costs(study, row),
-                "stores": _student_store_costs(study, row),
             }
             for row in study.rows
         },
+        "stores_of_students": _student_store_costs(study),
     }
 
 

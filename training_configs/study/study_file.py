@@ -178,19 +178,18 @@ def _check_overlap(study: plan.Study) -> None:
 
 def _check_zero_shot_teachers(study: plan.Study) -> None:
     """Rows whose students speak of zero-shot languages stand above those that learn from them: no circles."""
-    above: List[plan.Row] = []
+    above: Dict[str, plan.Row] = {}
     for row in study.rows:
         where = f"rows, {row.name}: zero_shot_teachers"
-        if row.zero_shot_teachers is not None:
-            if row.zero_shot_teachers not in [other.slug for other in above]:
-                known = ", ".join(other.name for other in above)
-                raise StudyError(f"{where} must be a row above it: {f'one of {known}' if known else 'there is none'}")
-            if not any(language in study.zero_shot for language in row.unlabelled):
-                raise StudyError(
-                    f"{where} is given, but the row has no sentences of a zero-shot language: add some to unlabelled, "
-                    "or leave it out"
-                )
-        above.append(row)
+        if any(slug not in above for slug in row.zero_shot_teachers):
+            known = " and ".join(other.name for other in above.values()) or "there is none"
+            raise StudyError(f"{where} must be rows above it, by name: {known}")
+        if row.zero_shot_teachers and not any(language in study.zero_shot for language in row.unlabelled):
+            raise StudyError(
+                f"{where} is given, but the row has no sentences of a zero-shot language: add some to unlabelled, "
+                "or leave it out"
+            )
+        above[row.slug] = row
 
 
 def check_files(study: plan.Study) -> None:
@@ -259,8 +258,7 @@ def _expanded(
         kind: _more_of_row(where, kind, given.get(kind, False), learnt_from, languages)
         for kind, languages in more.items()
     }
-    speaker = given.get("zero_shot_teachers")
-    speaker = None if speaker is None else _slug(_string(f"{where}: zero_shot_teachers", speaker))
+    speakers = _names_of_rows(f"{where}: zero_shot_teachers", given.get("zero_shot_teachers"))
     if given.get("seeds") is not None:
         seeds = _seeds(f"{where}: seeds", given["seeds"])
     if given.get("k") is None:
@@ -276,7 +274,7 @@ def _expanded(
                 family=None,
                 k=None,
                 seeds=seeds,
-                zero_shot_teachers=speaker,
+                zero_shot_teachers=speakers,
                 **of_more,
             )
         ]
@@ -296,11 +294,22 @@ def _expanded(
             family=name,
             k=k,
             seeds=seeds,
-            zero_shot_teachers=speaker,
+            zero_shot_teachers=speakers,
             **of_more,
         )
         for k in ks
     ]
+
+
+def _names_of_rows(key: str, given: Any) -> List[str]:
+    """One name or several, as they are in files."""
+    names = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(names, list) or (given is not None and not names):
+        raise StudyError(f"{key} is the name of a row or a list of names, not {given!r}")
+    slugs = [_slug(_string(key, name)) for name in names]
+    if len(set(slugs)) < len(slugs):
+        raise StudyError(f"{key} names a row twice")
+    return slugs
 
 
 def _teachers(given: Any) -> Dict[str, plan.Teachers]:
