@@ -144,13 +144,13 @@ class TestConfigurations:
         assert [stores["nl"] for stores in found] == [
             f"{folder}/stores/crf_unlabelled/nl",
             f"{folder}/stores/of_students/baseline/nl",
-            f"{folder}/stores/of_students/posterior+baseline/nl",
+            f"{folder}/stores/of_students/baseline+posterior/nl",
         ]
         # Of a language trained on, its own teacher goes on speaking.
         assert all({**stores, "nl": None} == {**found[0], "nl": None} for stores in found)
         for speakers, students in (
             ("baseline", ["baseline_seed1", "baseline_seed2"]),
-            ("posterior+baseline", ["posterior_seed7", "baseline_seed1", "baseline_seed2"]),
+            ("baseline+posterior", ["baseline_seed1", "baseline_seed2", "posterior_seed7"]),
         ):
             assert json.loads(configurations.students_together(study, speakers)) == {
                 "type": "ensemble",

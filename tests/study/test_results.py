@@ -170,13 +170,13 @@ def test_costs(text):
 def test_stores_of_students_have_costs_of_their_own(trained):
     posterior = trained.rows[1]._replace(unlabelled=["nl"], zero_shot_teachers=["baseline"])
     taught = trained._replace(rows=[trained.rows[0], posterior, *trained.rows[2:]])
-    write_benchmark(taught, "store_unlabelled_students_baseline_nl", 72)
+    write_benchmark(taught, "store_unlabelled_students_baseline.nl", 72)
     evaluations = results.read_evaluations(taught)
     table = rows(results.results(taught, evaluations, COMPARISON), "Cost")
-    assert table["Stores (Baseline), 1 in all"] == ["0.020", "0.010", "–"]
+    assert table["Stores (students of Baseline), 1 in all"] == ["0.020", "0.010", "–"]
     assert table["Stores (crf), 2 in all"] == ["0.020", "0.010", "–"]
     stores = results.raw_figures(taught, evaluations)["stores_of_students"]
-    assert stores["Baseline"]["nl"]["seconds"] == 72
+    assert stores["baseline"]["nl"]["seconds"] == 72
 
 
 def test_a_training_that_was_broken_off_has_cost_more(trained):

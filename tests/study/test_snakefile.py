@@ -211,7 +211,7 @@ def test_a_study_that_is_killed_goes_on(tmp_path):
     assert manifest["teacher"]["k_best"] == 3
     spoken_of = (out / "stores" / "of_students" / "baseline" / "ru" / "manifest.main.json").read_text()
     assert json.loads(spoken_of)["teacher"]["fingerprint"] != manifest["teacher"]["fingerprint"]
-    assert "| Stores (Baseline), 1 in all |" in text
+    assert "| Stores (students of Baseline), 1 in all |" in text
 
     third = snakemake(study)
     assert "Nothing to be done" in third.stdout + third.stderr

@@ -132,16 +132,27 @@ pytestmark = pytest.mark.usefixtures("in_the_repository")
             r"rows, Text: zero_shot_teachers is the name of a row or a list of names, not \[\]$",
         ),
         (
-            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": ["Baseline", "baseline"]}]},
-            "rows, Text: zero_shot_teachers names a row twice$",
+            {"unlabelled": TEXT, "rows": [BASELINE, {**TEXT_ROW, "zero_shot_teachers": ["Baseline", "Baseline"]}]},
+            "rows, Text: zero_shot_teachers names 'Baseline' twice$",
         ),
         (
             {"unlabelled": TEXT, "rows": [BASELINE, POSTERIOR, {**TEXT_ROW, "zero_shot_teachers": "Text"}]},
-            "rows, Text: zero_shot_teachers must be rows above it, by name: Baseline and Posterior$",
+            "rows, Text: zero_shot_teachers has 'Text', which is no row above it: there are Baseline, Posterior$",
         ),
         (
             {"unlabelled": TEXT, "rows": [{**TEXT_ROW, "zero_shot_teachers": "Baseline"}, BASELINE]},
-            "rows, Text: zero_shot_teachers must be rows above it, by name: there is none$",
+            "rows, Text: zero_shot_teachers has 'Baseline', which is no row above it: there is none$",
+        ),
+        (
+            {
+                "unlabelled": TEXT,
+                "rows": [
+                    *({**BASELINE, "name": f"{number} {100 * 'long'}"} for number in (1, 2)),
+                    {**TEXT_ROW, "zero_shot_teachers": [f"{number} {100 * 'long'}" for number in (1, 2)]},
+                ],
+                "baseline": "Text",
+            },
+            "rows, Text: zero_shot_teachers: 2 rows with so long names are too much for the name of a file$",
         ),
         (
             {

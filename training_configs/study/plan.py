@@ -37,8 +37,8 @@ class Row(NamedTuple):
     unlabelled, recombined : `Sequence[str]`
         The languages of which it learns from unlabelled sentences too, and from recombined ones.
     zero_shot_teachers : `Sequence[str]`
-        The slugs of the rows whose students together speak of unlabelled sentences of zero-shot languages; none where
-        the row's teachers together do.
+        The slugs of the rows, in their order, whose students together speak of unlabelled sentences of zero-shot
+        languages; none where the row's teachers together do.
     """
 
     name: str
@@ -319,7 +319,8 @@ def student_name(slug: str, seed: int) -> str:
 
 def store_of_students_name(speakers: str, language: str) -> str:
     """What files of the capture of a store of students are named: its log and benchmark."""
-    return f"store_{UNLABELLED}_students_{speakers}_{language}"
+    # Both may have underscores.
+    return f"store_{UNLABELLED}_students_{speakers}.{language}"
 
 
 def suffix_of(path: str) -> str:

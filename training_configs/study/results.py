@@ -251,8 +251,10 @@ def _costs(study: plan.Study) -> str:
                 continue
             resumed |= any(cost["resumed"] for cost in costs.values())
             rows.append([f"{title} ({name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
-    for names, costs in _student_store_costs(study).items():
-        rows.append([f"Stores ({names}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
+    for speakers, costs in _student_store_costs(study).items():
+        names = " and ".join(study.row(slug).name for slug in speakers.split("+"))
+        title = f"Stores (students of {names}), {len(costs)} in all"
+        rows.append([title, *_cost_cells(list(costs.values()), len(costs))])
     for row in study.rows:
         costs = _student_costs(study, row)
         resumed |= any(cost["resumed"] for cost in costs.values())
@@ -288,13 +290,12 @@ def _store_costs(study: plan.Study, name: str) -> Dict[str, Dict[str, Any]]:
 
 
 def _student_store_costs(study: plan.Study) -> Dict[str, Dict[str, Dict[str, Any]]]:
-    """Of what students say of zero-shot languages for other rows: by the names of these students' rows, by language."""
+    """Of what students say of zero-shot languages for other rows: by `Row.speakers`, by language."""
     costs: Dict[str, Dict[str, Dict[str, Any]]] = {}
     for speakers in dict.fromkeys(row.speakers for row in study.rows if row.speakers):
-        names = " and ".join(study.row(slug).name for slug in speakers.split("+"))
         of_rows = [row for row in study.rows if row.speakers == speakers]
         languages = {language for row in of_rows for language in row.unlabelled if language in study.zero_shot}
-        costs[names] = {
+        costs[speakers] = {
             language: _cost(study.benchmark(plan.store_of_students_name(speakers, language)))
             for language in sorted(languages)
         }

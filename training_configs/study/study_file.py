@@ -70,6 +70,8 @@ _ROW_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+()_-]*")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 _OPTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TEACHERS_NAME = re.compile(r"[a-z][a-z0-9]*")
+# File systems take 255 bytes; logs have some more in their names.
+_LONGEST_SPEAKERS = 180
 
 
 class StudyError(Exception):
@@ -116,7 +118,7 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
         plan.RECOMBINED: None if recombined is None else recombined.languages,
     }
     seeds = _seeds("seeds", given.get("seeds", [1]))
-    rows = _rows(given["rows"], shared, seeds, teachers, more)
+    rows = _with_speakers(_rows(given["rows"], shared, seeds, teachers, more), zero_shot)
     baselines = [row for row in rows if row.name == given["baseline"]]
     if not baselines:
         raise StudyError(
@@ -153,7 +155,6 @@ def study_of(given: Mapping[str, Any]) -> plan.Study:
         cuda_device=_count("cuda_device", given.get("cuda_device", -1), least=-1),
     )
     _check_overlap(study)
-    _check_zero_shot_teachers(study)
     return study
 
 
@@ -174,22 +175,6 @@ def _check_overlap(study: plan.Study) -> None:
                     f"unlabelled.skip is {skipped} for {language}, but the first {study.train_sentences} sentences of "
                     "the same file are trained on with their tags (train_sentences): skip at least as many"
                 )
-
-
-def _check_zero_shot_teachers(study: plan.Study) -> None:
-    """Rows whose students speak of zero-shot languages stand above those that learn from them: no circles."""
-    above: Dict[str, plan.Row] = {}
-    for row in study.rows:
-        where = f"rows, {row.name}: zero_shot_teachers"
-        if any(slug not in above for slug in row.zero_shot_teachers):
-            known = " and ".join(other.name for other in above.values()) or "there is none"
-            raise StudyError(f"{where} must be rows above it, by name: {known}")
-        if row.zero_shot_teachers and not any(language in study.zero_shot for language in row.unlabelled):
-            raise StudyError(
-                f"{where} is given, but the row has no sentences of a zero-shot language: add some to unlabelled, "
-                "or leave it out"
-            )
-        above[row.slug] = row
 
 
 def check_files(study: plan.Study) -> None:
@@ -302,14 +287,39 @@ def _expanded(
 
 
 def _names_of_rows(key: str, given: Any) -> List[str]:
-    """One name or several, as they are in files."""
+    """One name or several, whether there are such rows or not."""
     names = [given] if isinstance(given, str) else [] if given is None else given
     if not isinstance(names, list) or (given is not None and not names):
         raise StudyError(f"{key} is the name of a row or a list of names, not {given!r}")
-    slugs = [_slug(_string(key, name)) for name in names]
-    if len(set(slugs)) < len(slugs):
-        raise StudyError(f"{key} names a row twice")
-    return slugs
+    for name in names:
+        _string(key, name)
+        if names.count(name) > 1:
+            raise StudyError(f"{key} names {name!r} twice")
+    return names
+
+
+def _with_speakers(rows: Sequence[plan.Row], zero_shot: Mapping[str, str]) -> List[plan.Row]:
+    """Rows with the slugs of those that speak of zero-shot languages for them: rows above them, so that none waits."""
+    above: Dict[str, str] = {}
+    found = []
+    for row in rows:
+        key = f"rows, {row.name}: zero_shot_teachers"
+        for name in row.zero_shot_teachers:
+            if name not in above:
+                known = f"there are {', '.join(above)}" if above else "there is none"
+                raise StudyError(f"{key} has {name!r}, which is no row above it: {known}")
+        if row.zero_shot_teachers and not any(language in zero_shot for language in row.unlabelled):
+            raise StudyError(
+                f"{key} is given, but the row has no sentences of a zero-shot language: add some to unlabelled, "
+                "or leave it out"
+            )
+        # In the order of the rows: the same students are the same store.
+        speakers = [slug for name, slug in above.items() if name in row.zero_shot_teachers]
+        if len("+".join(speakers)) > _LONGEST_SPEAKERS:
+            raise StudyError(f"{key}: {len(speakers)} rows with so long names are too much for the name of a file")
+        found.append(row._replace(zero_shot_teachers=speakers))
+        above[row.name] = row.slug
+    return found
 
 
 def _teachers(given: Any) -> Dict[str, plan.Teachers]:
