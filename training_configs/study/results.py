@@ -198,8 +198,10 @@ def _numbers_of_seeds(study: plan.Study) -> List[int]:
 
 def _runs(study: plan.Study) -> str:
     """How many seeds rows have; which have fewer is in the table of comparisons, and in the raw figures."""
-    numbers = " or ".join(map(str, _numbers_of_seeds(study)))
-    return "1 seed" if numbers == "1" else f"{numbers} seeds"
+    *others, last = map(str, _numbers_of_seeds(study))
+    if others:
+        return f"{', '.join(others)} or {last} seeds"
+    return "1 seed" if last == "1" else f"{last} seeds"
 
 
 def _marks(study: plan.Study) -> str:
