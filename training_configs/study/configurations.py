@@ -75,7 +75,7 @@ def teachers_together(study: plan.Study, teachers: str) -> str:
 
 def students_together(study: plan.Study, speakers: str) -> str:
     """The description of all students of the rows that speak together as one teacher."""
-    return _together(study.speaking(speakers))
+    return _together([folder for row in study.speaking(speakers) for folder in study.students(row)])
 
 
 def _together(folders: Sequence[str]) -> str:

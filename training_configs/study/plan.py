@@ -265,9 +265,9 @@ class Study(NamedTuple):
         """The folders of a row's students, one for each seed."""
         return [self.student(row, seed) for seed in row.seeds]
 
-    def speaking(self, speakers: str) -> List[str]:
-        """The folders of all students of the rows that speak together."""
-        return [folder for slug in speakers.split("+") for folder in self.students(self.row(slug))]
+    def speaking(self, speakers: str) -> List[Row]:
+        """The rows that speak together, of their `Row.speakers`."""
+        return [self.row(slug) for slug in speakers.split("+")]
 
     def row(self, slug: str) -> Row:
         """The row of a name in files."""

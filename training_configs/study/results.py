@@ -254,7 +254,7 @@ def _costs(study: plan.Study) -> str:
             resumed |= any(cost["resumed"] for cost in costs.values())
             rows.append([f"{title} ({name}), {len(costs)} in all", *_cost_cells(list(costs.values()), len(costs))])
     for speakers, costs in _student_store_costs(study).items():
-        names = " and ".join(study.row(slug).name for slug in speakers.split("+"))
+        names = " and ".join(row.name for row in study.speaking(speakers))
         title = f"Stores (students of {names}), {len(costs)} in all"
         rows.append([title, *_cost_cells(list(costs.values()), len(costs))])
     for row in study.rows:

@@ -246,44 +246,38 @@ def _expanded(
     speakers = _names_of_rows(f"{where}: zero_shot_teachers", given.get("zero_shot_teachers"))
     if given.get("seeds") is not None:
         seeds = _seeds(f"{where}: seeds", given["seeds"])
-    if given.get("k") is None:
-        if options.get("labellings") == "legal" and not isinstance(options.get("k"), int):
-            raise StudyError(f"{where}: labellings is legal, so that k must be given: stores hold the K best")
-        return [
-            plan.Row(
-                name=name,
-                slug=_slug(name),
-                config=config,
-                options=options,
-                teachers=learnt_from,
-                family=None,
-                k=None,
-                seeds=seeds,
-                zero_shot_teachers=speakers,
-                **of_more,
-            )
-        ]
-    if "k" in options:
-        raise StudyError(f"{where}: k is given twice, for the row and in options")
-    several = isinstance(given["k"], list)
-    ks = [_count(f"{where}: k", k, least=1) for k in (given["k"] if several else [given["k"]])]
-    if not ks or len(set(ks)) < len(ks):
-        raise StudyError(f"{where}: k is {given['k']}, but must be a number or a list of different numbers")
+    several = isinstance(given.get("k"), list)
+    ks = _ks(where, given.get("k"), options)
     return [
         plan.Row(
             name=f"{name} ({k})" if several else name,
             slug=_slug(f"{name} {k}" if several else name),
             config=config,
-            options={**options, "k": k},
+            options=options if k is None else {**options, "k": k},
             teachers=learnt_from,
-            family=name,
+            family=None if k is None else name,
             k=k,
             seeds=seeds,
+            # Names, until all rows are known.
             zero_shot_teachers=speakers,
             **of_more,
         )
         for k in ks
     ]
+
+
+def _ks(where: str, given: Any, options: Mapping[str, Any]) -> Sequence[Optional[int]]:
+    """The K of an entry's rows, one row each; of an entry without K, none for its one row."""
+    if given is None:
+        if options.get("labellings") == "legal" and not isinstance(options.get("k"), int):
+            raise StudyError(f"{where}: labellings is legal, so that k must be given: stores hold the K best")
+        return [None]
+    if "k" in options:
+        raise StudyError(f"{where}: k is given twice, for the row and in options")
+    ks = [_count(f"{where}: k", k, least=1) for k in (given if isinstance(given, list) else [given])]
+    if not ks or len(set(ks)) < len(ks):
+        raise StudyError(f"{where}: k is {given}, but must be a number or a list of different numbers")
+    return ks
 
 
 def _names_of_rows(key: str, given: Any) -> List[str]:
